@@ -1,0 +1,1 @@
+"""The protocol without input or output: who decides. Time is an argument, chance a field."""

@@ -1,0 +1,125 @@
+"""What the core may ask of its shell. A turn's actions are performed in the order in which they are listed."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+
+import attrs
+import msgspec
+
+
+class Reason(str, enum.Enum):
+    """Why a link ended. The value is what users, logs and the wire's #BYE say."""
+
+    CLOSED = "closed"  # the other end closed the connection without a word
+    BAD_FRAME = "bad-frame"
+    BAD_SIGNATURE = "bad-signature"
+    LINE_TOO_LONG = "line-too-long"
+    WRONG_VERSION = "wrong-version"
+    WRONG_NETWORK = "wrong-network"
+    OWN_ADDRESS = "own-address"
+    HANDSHAKE_TIMEOUT = "handshake-timeout"
+    PING_TIMEOUT = "ping-timeout"
+    STUCK = "stuck"
+    UNREACHABLE = "unreachable"
+    DONE = "done"  # a short dial that served its purpose
+    REFUSED = "refused"  # a request to be neighbours was not accepted
+    DISPLACED = "displaced"
+    REPLACED = "replaced"  # another link of the same pair took its place
+    LEAVING = "leaving"
+    LEFT = "left"
+    FAILED = "failed"
+    NOT_READY = "not-joined-yet"  # a newcomer was asked for help by another one
+    TOO_MANY = "too-many-links"
+
+
+@attrs.frozen
+class Write:
+    """Write `lines` to the link, each to be ended by a newline."""
+
+    link: int
+    lines: list[bytes]
+
+
+@attrs.frozen
+class Dial:
+    """Connect to (host, port), then call `link_up` with this `dial`, or `dial_failed`."""
+
+    dial: int
+    host: str
+    port: int
+    timeout: float
+
+
+@attrs.frozen
+class Hangup:
+    """Close the link once what was written to it has gone out. `abort`: at once."""
+
+    link: int
+    reason: Reason
+    abort: bool = False
+
+
+@attrs.frozen
+class Bundle:
+    """What a peer broadcast in one turn. `messages`: a JSON array, undecoded until somebody listens."""
+
+    origin: str
+    epoch: int
+    seq: int
+    messages: msgspec.Raw
+
+
+@attrs.frozen
+class Deliver:
+    """Hand these to the application, in this order."""
+
+    bundles: list[Bundle]
+
+
+@attrs.frozen
+class Gap:
+    """Bundles `first` to `last` of a stream can no longer be had from anybody."""
+
+    origin: str
+    epoch: int
+    first: int
+    last: int
+
+
+class Kind(str, enum.Enum):
+    """What has changed."""
+
+    JOINED = "joined"
+    LEFT = "left"
+    FAILED = "failed"
+    LINK_UP = "link-up"
+    LINK_DOWN = "link-down"
+    READY = "ready"
+    RETRY = "retry"
+
+
+@attrs.frozen
+class Changed:
+    """The directory, the active view, or our own standing in the network has changed.
+
+    JOINED has the peer's address; LINK_DOWN a reason; READY (we have joined) nothing more; RETRY (we could not, and
+    will try again) the address, the reason and, in `after`, the seconds until then.
+    """
+
+    kind: Kind
+    peer: str = ""
+    ip_addr: str = ""
+    port: int = 0
+    reason: str = ""
+    after: float = 0.0
+
+
+@attrs.frozen
+class Finished:
+    """We have left; the shell may close everything."""
+
+
+Action = Write | Dial | Hangup | Deliver | Gap | Changed | Finished
+Actions = Sequence[Action]

@@ -1,0 +1,386 @@
+"""Anti-entropy: two peers compare what they have, by digests, and each learns what it lacks.
+
+On a new neighbour link both ends send the digest of their positions, and in the buckets that differ the positions
+themselves; from then on each knows what the other wants next of every stream, and payload may flow. What each has told
+the other decides who asks: the one who told less sends GRAFT, and the other waits for it.
+
+Later, now and then, and with each probe, ROOTS are compared, then digests, then entries. Who is found to be behind and
+stays so past the graft time-out asks; where the other end is no neighbour, it is asked to become one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+
+from twisted_p2p.core import wire
+from twisted_p2p.core.actions import Reason
+from twisted_p2p.core.broadcast import Flow, Spread
+from twisted_p2p.core.catchup import CatchUp
+from twisted_p2p.core.digest import BUCKETS, differing
+from twisted_p2p.core.links import Link, Links
+from twisted_p2p.core.membership import Membership
+from twisted_p2p.core.positions import Positions
+from twisted_p2p.core.turn import Turn
+from twisted_p2p.core.wire import Digest, GiveNodesInNetwork, NodesInNetwork, Position, Roots
+from twisted_p2p.interfaces import Stream
+
+Hashes = dict[int, str]
+
+
+@attrs.define(eq=False)
+class Sync:
+    """The first comparison on a neighbour link. `told`: positions that we sent, None before."""
+
+    flow: Flow
+    ours: Hashes
+    theirs: Hashes | None = None
+    told: dict[Stream, int] | None = None
+    heard: dict[Stream, int] = attrs.field(factory=dict)
+
+
+@attrs.define(eq=False)
+class Comparison:
+    """A later comparison: positions, ours and theirs, at the first look. `told`, `buckets`: of the look at hand."""
+
+    ours: dict[Stream, int] = attrs.field(factory=dict)
+    theirs: dict[Stream, int] = attrs.field(factory=dict)
+    looks: int = 0
+    told: dict[Stream, int] = attrs.field(factory=dict)
+    buckets: list[int] = attrs.field(factory=list)
+
+
+@attrs.define(eq=False)
+class AntiEntropy:
+    """Keeps directory and positions equal everywhere."""
+
+    turn: Turn
+    membership: Membership
+    links: Links
+    positions: Positions
+    spread: Spread
+    catchup: CatchUp
+    on_split: Callable[[Link], None]
+    """The end of this link, no neighbour, stays apart from us."""
+    on_baseline: Callable[[], None]
+    """We have adopted a baseline of positions."""
+    on_live: Callable[[], None]
+    """A neighbour link carries payload now."""
+    has_baseline: bool = False
+    alone: bool = False
+    """A genesis that has never met anybody: it may yet adopt the baseline of a network that was there before."""
+    _syncs: dict[int, Sync] = attrs.field(factory=dict)
+    _compared: dict[int, Comparison] = attrs.field(factory=dict)
+    _asked: Link | None = None
+    _waiting: list[Link] = attrs.field(factory=list)
+
+    def start(self) -> None:
+        """Compare now and then from now on."""
+        self.turn.timers.after(self.turn.jitter(self.turn.config.sync_interval), self._compare_with_neighbour)
+
+    # --- a new neighbour link
+
+    def neighbour_up(self, link: Link) -> None:
+        """Compare directories at once, and positions as soon as both ends have a baseline."""
+        self.spread.open_flow(link)
+        self.links.send(link, self._roots(answer=False))
+        if link.baseline and (self.alone or not self.has_baseline):
+            self._waiting.append(link)
+            self._ask_baseline()
+        elif self.has_baseline:
+            self._begin(link)
+
+    def lost(self, link: Link) -> None:
+        """A link has ended."""
+        self._syncs.pop(link.id, None)
+        self._compared.pop(link.id, None)
+        self.spread.close_flow(link)
+        self.catchup.lost(link)
+        if link in self._waiting:
+            self._waiting.remove(link)
+        if link is self._asked:
+            self._asked = None
+            self._ask_baseline()
+
+    def _begin(self, link: Link) -> None:
+        hashes = self.positions.digest.hashes()
+        sync = self._syncs.get(link.id)
+        if sync is None:
+            sync = self._syncs[link.id] = Sync(self.spread.flows[link.id], hashes)
+        elif sync.told is not None:
+            return
+        sync.ours, sync.told = hashes, {}
+        sync.flow.cursor.clear()
+        self.links.send(link, self._digest("streams", hashes))
+        if sync.theirs is not None:
+            self._tell(link, sync)
+
+    def digest(self, link: Link, frame: Digest) -> None:
+        """The other end's hashes: of the directory at any time; of positions at first for a sync, later to compare."""
+        theirs = _numbered(frame.buckets)
+        if theirs is None:
+            self.links.hang_up(link, Reason.BAD_FRAME)
+        elif frame.of == "nodes":
+            self._send_facts(link, differing(self.membership.digest.hashes(), theirs))
+        elif link.is_neighbour and not self.spread.flows[link.id].live:
+            self._sync_digest(link, theirs)
+        elif self.has_baseline:
+            self._send_positions(link, differing(self.positions.digest.hashes(), theirs))
+
+    def _sync_digest(self, link: Link, theirs: Hashes) -> None:
+        link.baseline = True
+        sync = self._syncs.get(link.id)
+        if sync is None:
+            self._syncs[link.id] = Sync(self.spread.flows[link.id], {}, theirs)
+            if not self.has_baseline and link not in self._waiting:
+                self._waiting.append(link)
+                self._ask_baseline()
+            return
+        if sync.theirs is not None:
+            self.links.hang_up(link, Reason.BAD_FRAME)
+            return
+        sync.theirs = theirs
+        if sync.told is not None:
+            self._tell(link, sync)
+
+    def _tell(self, link: Link, sync: Sync) -> None:
+        """Both digests are known, so both ends know which buckets differ: tell our positions in those."""
+        buckets = differing(sync.ours, sync.theirs or {})
+        if not buckets:
+            self._go_live(link, sync)
+            return
+        sync.told = self._send_positions(link, buckets)
+
+    def _go_live(self, link: Link, sync: Sync) -> None:
+        """What each told the other decides who is behind; what moved since is pushed."""
+        flow, told = sync.flow, sync.told or {}
+        del self._syncs[link.id]
+        flow.live, self.alone = True, False
+        moved = dict(flow.cursor)
+        for stream in {**told, **sync.heard}:
+            ours, theirs = told.get(stream, 1), sync.heard.get(stream, 1)
+            moved.pop(stream, None)
+            flow.cursor[stream] = theirs
+            if theirs > ours:
+                self.catchup.behind(link, stream, theirs)
+            if theirs == self.positions.of(stream):
+                del flow.cursor[stream]
+            elif theirs >= ours and theirs < self.positions.of(stream):
+                self.spread.owe(flow, stream)
+        for stream in moved:
+            self.spread.owe(flow, stream)
+        self.on_live()
+
+    # --- the baseline
+
+    def _ask_baseline(self) -> None:
+        """Ask one neighbour for the directory and its positions; another one where that takes too long."""
+        if self._asked is not None or not self._waiting:
+            return
+        link = self._asked = self._waiting[0]
+        self.links.send(link, GiveNodesInNetwork())
+        self.turn.timers.after(self.turn.config.handshake_timeout, lambda: self._ask_another(link), judges=True)
+
+    def _ask_another(self, link: Link) -> None:
+        if self._asked is link:
+            self._waiting.remove(link)
+            self._waiting.append(link)
+            self._asked = None
+            self._ask_baseline()
+
+    def give_nodes(self, link: Link, frame: GiveNodesInNetwork) -> None:
+        """Answer with a page of the directory and of our positions, whole buckets of them."""
+        if not self.has_baseline:
+            self.turn.counts["baseline_not_given"] += 1
+            return
+        bucket, page, streams = frame.bucket, NodesInNetwork([], []), list[Position]()
+        while bucket < BUCKETS and len(page.nodes) + len(streams) < self.turn.config.page:
+            facts = self._facts([bucket])
+            page.nodes.extend(facts.nodes)
+            page.claims.extend(facts.claims)
+            streams.extend(self.positions.in_bucket(bucket))
+            bucket += 1
+        self.alone = False
+        self.links.send(
+            link, NodesInNetwork(page.nodes, page.claims, streams, bucket if bucket < BUCKETS else None)
+        )
+
+    def nodes(self, link: Link, frame: NodesInNetwork) -> bool:
+        """A page of facts, and of the baseline if we asked for one; False if a signature was bad."""
+        if not self.membership.merge(frame.nodes, frame.claims):
+            return False
+        if frame.again:
+            self.links.send(link, self._digest("nodes", self.membership.digest.hashes()))
+        if link is self._asked and frame.streams is not None:
+            for origin, epoch, position in frame.streams:
+                if not self.positions.knows((origin, epoch)) and len(self.positions) < self.turn.config.max_streams:
+                    self.positions.move((origin, epoch), position)
+            if frame.next is not None:
+                self.links.send(link, GiveNodesInNetwork(frame.next))
+            else:
+                self._adopted()
+        return True
+
+    def _adopted(self) -> None:
+        self._asked, self._waiting = None, []
+        self.has_baseline, self.alone = True, False
+        self.on_baseline()
+        for flow in list(self.spread.flows.values()):
+            if not flow.live:
+                self._begin(flow.link)
+
+    # --- later comparisons
+
+    def _compare_with_neighbour(self) -> None:
+        self.start()
+        live = [flow.link for flow in self.spread.flows.values() if flow.live]
+        if live:
+            self.compare(self.turn.rng.choice(live))
+
+    def compare(self, link: Link) -> None:
+        """Compare directory and positions with the other end of an open link."""
+        self._compared[link.id] = Comparison()
+        self.links.send(link, self._roots(answer=True))
+
+    def roots(self, link: Link, frame: Roots) -> None:
+        """The other end's roots: where they differ from ours, send what tells more."""
+        if frame.answer:
+            self.links.send(link, self._roots(answer=False))
+        if frame.nodes != self.membership.digest.root():
+            self.links.send(link, self._digest("nodes", self.membership.digest.hashes()))
+        comparison = self._compared.get(link.id)
+        if comparison is None or comparison.looks:
+            return
+        if frame.streams == self.positions.digest.root() or not self.has_baseline:
+            self._compared_equal(link)
+        else:
+            self._look(link, comparison)
+
+    def _look(self, link: Link, comparison: Comparison) -> None:
+        comparison.looks += 1
+        comparison.told, comparison.buckets = {}, []
+        self.links.send(link, self._digest("streams", self.positions.digest.hashes()))
+
+    def positions_told(self, link: Link, frame: wire.Positions) -> None:
+        """The other end's positions: for a sync, for a comparison of ours, or since it found us behind."""
+        told = {(origin, epoch): position for origin, epoch, position in frame.streams}
+        sync, comparison = self._syncs.get(link.id), self._compared.get(link.id)
+        if sync is not None:
+            sync.heard.update(told)
+            if not frame.more and sync.told is not None:
+                self._go_live(link, sync)
+        elif comparison is not None and comparison.looks:
+            comparison.told.update(told)
+            comparison.buckets = frame.buckets
+            if not frame.more:
+                self._looked(link, comparison)
+        elif link.is_neighbour:
+            self._behind(link, told)
+
+    def _looked(self, link: Link, comparison: Comparison) -> None:
+        """A look is complete. A stream of ours that a differing bucket of theirs does not name is at 1 there."""
+        for bucket in comparison.buckets:
+            for origin, epoch, _ in self.positions.in_bucket(bucket):
+                comparison.told.setdefault((origin, epoch), 1)
+        if link.is_neighbour:
+            self._look_at_neighbour(link, comparison)
+        elif comparison.looks == 1:
+            self._first_look(link, comparison)
+        else:
+            self._second_look(link, comparison)
+
+    def _look_at_neighbour(self, link: Link, comparison: Comparison) -> None:
+        """Whoever of us is behind, and stays so, asks."""
+        del self._compared[link.id]
+        self._behind(link, comparison.told)
+        back = [(*s, self.positions.of(s)) for s, there in comparison.told.items() if there < self.positions.of(s)]
+        self._send_pages(link, back, [])
+
+    def frontier(self, link: Link, frame: wire.Frontier) -> None:
+        """Lazy push: what the other end has, and we do not push to it."""
+        if link.is_neighbour:
+            self._behind(link, {(origin, epoch): position for origin, epoch, position in frame.streams})
+
+    def _behind(self, link: Link, told: dict[Stream, int]) -> None:
+        for stream, position in told.items():
+            if position > self.positions.of(stream):
+                self.catchup.behind(link, stream, position, patient=True)
+
+    def _first_look(self, link: Link, comparison: Comparison) -> None:
+        """With one who is no neighbour we look again, once what was under way has had the time to arrive."""
+        comparison.theirs = comparison.told
+        comparison.ours = {stream: self.positions.of(stream) for stream in comparison.told}
+
+        def again() -> None:
+            if self._compared.get(link.id) is comparison:
+                self._look(link, comparison)
+
+        self.turn.timers.after(self.turn.config.graft_timeout, again)
+
+    def _second_look(self, link: Link, comparison: Comparison) -> None:
+        stuck = any(self.positions.of(stream) < there for stream, there in comparison.theirs.items())
+        stuck |= any(comparison.told.get(stream, here) < here for stream, here in comparison.ours.items())
+        if stuck:
+            del self._compared[link.id]
+            self.turn.counts["splits"] += 1
+            self.on_split(link)
+        else:
+            self._compared_equal(link)
+
+    def _compared_equal(self, link: Link) -> None:
+        del self._compared[link.id]
+        if not link.is_neighbour:
+            self.turn.timers.after(self.turn.config.graft_timeout, lambda: self._done(link))
+
+    def _done(self, link: Link) -> None:
+        if link.end is None and not link.is_neighbour:
+            self.links.hang_up(link, Reason.DONE)
+
+    # --- frames
+
+    def _roots(self, answer: bool) -> Roots:
+        return Roots(self.membership.digest.root(), self.positions.digest.root(), answer)
+
+    def _digest(self, of: str, hashes: Hashes) -> Digest:
+        buckets = {str(bucket): value for bucket, value in hashes.items()}
+        return Digest("nodes" if of == "nodes" else "streams", buckets)
+
+    def _facts(self, buckets: list[int]) -> NodesInNetwork:
+        entries = [self.membership.entries[peer] for b in buckets for peer in self.membership.digest.keys(b)]
+        return NodesInNetwork([e.record for e in entries], [e.claim for e in entries if e.claim])
+
+    def _send_facts(self, link: Link, buckets: list[int]) -> None:
+        """Entries of these buckets, as many as a page takes; the other end asks again while there is more."""
+        page = NodesInNetwork([], [])
+        for done, bucket in enumerate(buckets, 1):
+            facts = self._facts([bucket])
+            page.nodes.extend(facts.nodes)
+            page.claims.extend(facts.claims)
+            if len(page.nodes) >= self.turn.config.page:
+                page = NodesInNetwork(page.nodes, page.claims, again=done < len(buckets))
+                break
+        if page.nodes:
+            self.links.send(link, page)
+
+    def _send_positions(self, link: Link, buckets: list[int]) -> dict[Stream, int]:
+        """Tell our positions in these buckets; what was told."""
+        positions = [position for bucket in buckets for position in self.positions.in_bucket(bucket)]
+        self._send_pages(link, positions or [], buckets)
+        return {(origin, epoch): position for origin, epoch, position in positions}
+
+    def _send_pages(self, link: Link, positions: list[Position], buckets: list[int]) -> None:
+        """Nothing at all for no positions, unless it answers for some buckets."""
+        size = self.turn.config.page
+        for begin in range(0, max(len(positions), min(1, len(buckets))), size):
+            more = begin + size < len(positions)
+            self.links.send(link, wire.Positions(positions[begin : begin + size], buckets, more))
+
+
+def _numbered(buckets: dict[str, str]) -> Hashes | None:
+    """The buckets of a frame by number; None where a key is no bucket."""
+    try:
+        numbered = {int(key): value for key, value in buckets.items()}
+    except ValueError:
+        return None
+    return numbered if all(0 <= bucket < BUCKETS for bucket in numbered) else None

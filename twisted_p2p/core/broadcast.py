@@ -1,0 +1,271 @@
+"""Eager push: bundles are forwarded byte for byte, in each stream's order on each link.
+
+Plumtree (Leitao, Pereira, Rodrigues, SRDS 2007), section 3. Differs: what a link has to carry is a position for each
+stream rather than a set of message ids, and behind it is the log: any link may be paused, or may start in mid-stream,
+and nothing is lost. So far every neighbour link is eager; PRUNE is heard and not yet used.
+
+A link's `Flow` keeps a cursor (the next seq to push) only for streams on which the other end is not known to be level
+with us. Absent means level: the next bundle goes out at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+
+from twisted_p2p.core import wire
+from twisted_p2p.core.actions import Bundle, Deliver, Gap, Reason
+from twisted_p2p.core.links import Link, Links
+from twisted_p2p.core.positions import Positions
+from twisted_p2p.core.timers import Timer
+from twisted_p2p.core.turn import Turn
+from twisted_p2p.core.wire import Broadcast
+from twisted_p2p.interfaces import IMessageLog, ISigner, IVerifier, Stream
+
+
+@attrs.define(eq=False)
+class Flow:
+    """What one neighbour link carries. `live`: the first comparison of positions is done and payload may go out."""
+
+    link: Link
+    live: bool = False
+    cursor: dict[Stream, int] = attrs.field(factory=dict)
+    owed: dict[Stream, None] = attrs.field(factory=dict)
+    """The streams in `cursor` that are to be served; the others wait for a GRAFT, or for us to get as far."""
+
+
+Held = dict[int, tuple[Broadcast, bytes]]
+"""Bundles of one stream that arrived before their elders, by seq."""
+
+
+@attrs.define(eq=False)
+class Spread:
+    """Publishes, receives and forwards bundles."""
+
+    turn: Turn
+    network: str
+    signer: ISigner
+    verifier: IVerifier
+    links: Links
+    positions: Positions
+    log: IMessageLog
+    on_early: Callable[[Link, Stream, int], None]
+    """A bundle came before its elders: the link's end is at this position at least."""
+    on_progress: Callable[[Link | None, Stream, int], None]
+    """A stream has moved to this position, by what came on this link."""
+    epoch: int = 0
+    flows: dict[int, Flow] = attrs.field(factory=dict)
+    _early: dict[Stream, Held] = attrs.field(factory=dict)
+    early_count: int = 0
+    _early_bytes: int = 0
+    _pump: Timer | None = None
+    _delivery: list[Bundle] = attrs.field(factory=list)
+
+    @property
+    def own(self) -> Stream:
+        """Our own stream."""
+        return self.signer.peer, self.epoch
+
+    # --- publishing
+
+    def publish(self, messages: list[bytes]) -> None:
+        """Broadcast encoded messages as as few bundles as the limits allow."""
+        room, batch = self.turn.config.bundle_bytes, list[bytes]()
+        for message in messages:
+            if batch and len(message) + 1 > room:
+                self._publish_bundle(batch)
+                room, batch = self.turn.config.bundle_bytes, []
+            batch.append(message)
+            room -= len(message) + 1
+        if batch:
+            self._publish_bundle(batch)
+
+    def _publish_bundle(self, messages: list[bytes]) -> None:
+        stream, body = self.own, b"[%b]" % b",".join(messages)
+        seq = self.positions.of(stream)
+        sig = self.signer.sign(wire.bundle_bytes(self.network, *stream, seq, body))
+        self._accept(None, stream, seq, wire.bundle_line(*stream, seq, sig, body))
+
+    def unsent(self) -> int:
+        """Own bundles that not even the furthest neighbour has been sent; 0 without neighbours."""
+        position = self.positions.of(self.own)
+        sent = [flow.cursor.get(self.own, position) for flow in self.flows.values() if flow.live]
+        return max(0, position - max(sent, default=position))
+
+    # --- receiving
+
+    def receive(self, link: Link, frame: Broadcast, line: bytes) -> None:
+        """A bundle has arrived: drop it if it is known, hold it back if it is early, else take it and its successors."""
+        flow = self.flows.get(link.id)
+        if flow is None or not flow.live:
+            self.turn.counts["bundle_from_stranger"] += 1
+            return
+        stream, seq = frame.stream, frame.seq
+        position = self.positions.of(stream)
+        if flow.cursor and flow.cursor.get(stream, seq + 1) <= seq:
+            flow.cursor[stream] = seq + 1
+        if seq < position:
+            self.turn.counts["duplicate"] += 1
+            return
+        early = self._early.get(stream)
+        if early is not None and seq in early:
+            self.turn.counts["duplicate"] += 1
+            return
+        if position == 1 and not self.positions.knows(stream) and len(self.positions) >= self.turn.config.max_streams:
+            self.turn.counts["streams_full"] += 1
+            return
+        if not frame.is_canonical(line):
+            self.links.hang_up(link, Reason.BAD_FRAME)
+            return
+        data = wire.bundle_bytes(self.network, *stream, seq, bytes(frame.messages))
+        if not self.verifier.verify(frame.origin, data, frame.sig):
+            self.links.hang_up(link, Reason.BAD_SIGNATURE)
+            return
+        if seq > position:
+            flow.cursor.setdefault(stream, seq + 1)
+            self._hold(stream, frame, line)
+            self.on_early(link, stream, seq + 1)
+            return
+        self._accept(link, stream, seq, line, frame)
+        if early is not None:
+            self._release(stream, early)
+
+    def _accept(self, source: Link | None, stream: Stream, seq: int, line: bytes, frame: Broadcast | None = None) -> None:
+        """Take the next bundle of a stream: to the log, to every link, to the application unless it is our own."""
+        self.positions.move(stream, seq + 1)
+        self.log.append(stream, seq, line, self.turn.now)
+        for flow in self.flows.values():
+            if flow.link is not source:
+                self._push(flow, stream, seq, line)
+            elif flow.cursor.get(stream) == seq + 1:
+                del flow.cursor[stream]
+        if frame is not None and frame.origin != self.signer.peer:
+            self._delivery.append(Bundle(frame.origin, frame.epoch, seq, frame.messages))
+        self.on_progress(source, stream, seq + 1)
+
+    def _push(self, flow: Flow, stream: Stream, seq: int, line: bytes) -> None:
+        cursor = flow.cursor.get(stream)
+        if cursor is not None:
+            if not seq <= cursor <= seq + 1:
+                return
+            del flow.cursor[stream]
+            if cursor == seq + 1:
+                return
+        if flow.live and not flow.link.congested and self.turn.room(flow.link.id) > 0:
+            self.turn.write_payload(flow.link.id, line)
+            return
+        flow.cursor[stream] = seq
+        if flow.live:
+            self.owe(flow, stream)
+
+    def _hold(self, stream: Stream, frame: Broadcast, line: bytes) -> None:
+        config = self.turn.config
+        if self.early_count >= config.early_max or self._early_bytes + len(line) > config.early_bytes:
+            self.turn.counts["early_dropped"] += 1
+            return
+        self._early.setdefault(stream, {})[frame.seq] = (frame, line)
+        self.early_count += 1
+        self._early_bytes += len(line)
+
+    def _release(self, stream: Stream, early: Held) -> None:
+        """Take what was held back and is due now; what has become stale is dropped."""
+        while early:
+            seq = min(early)
+            position = self.positions.of(stream)
+            if seq > position:
+                return
+            frame, line = self._unhold(early, seq)
+            if seq == position:
+                self._accept(None, stream, seq, line, frame)
+        self._early.pop(stream, None)
+
+    def _unhold(self, early: Held, seq: int) -> tuple[Broadcast, bytes]:
+        held = early.pop(seq)
+        self.early_count -= 1
+        self._early_bytes -= len(held[1])
+        return held
+
+    def drop_early(self, stream: Stream) -> None:
+        """Nobody has the elders of what is held back of this stream."""
+        early = self._early.pop(stream, {})
+        for seq in list(early):
+            self._unhold(early, seq)
+
+    # --- serving a link from the log
+
+    def open_flow(self, link: Link) -> Flow:
+        """A neighbour link is up; nothing is pushed on it before `go_live`."""
+        flow = self.flows[link.id] = Flow(link)
+        return flow
+
+    def close_flow(self, link: Link) -> None:
+        """A neighbour link is gone."""
+        self.flows.pop(link.id, None)
+
+    def owe(self, flow: Flow, stream: Stream) -> None:
+        """Serve this stream on this link, from its cursor, soon."""
+        flow.owed[stream] = None
+        if self._pump is None:
+            self._pump = self.turn.timers.after(0, self._pump_all)
+
+    def drained(self, link: Link) -> None:
+        """The link takes more again."""
+        flow = self.flows.get(link.id)
+        if flow is not None and flow.owed and self._pump is None:
+            self._pump = self.turn.timers.after(0, self._pump_all)
+
+    def _pump_all(self) -> None:
+        self._pump = None
+        waiting = False
+        for flow in self.flows.values():
+            self._serve(flow)
+            waiting |= bool(flow.owed) and not flow.link.congested
+        if waiting:
+            self._pump = self.turn.timers.after(0, self._pump_all)
+
+    def _serve(self, flow: Flow) -> None:
+        """Write what is owed, stream by stream in turn, until the link has had enough for this turn."""
+        link = flow.link
+        while flow.owed and not link.congested and self.turn.room(link.id) > 0:
+            stream = next(iter(flow.owed))
+            del flow.owed[stream]
+            cursor, position = flow.cursor.get(stream), self.positions.of(stream)
+            if cursor is None or cursor > position:
+                continue
+            lines = self.log.read(stream, cursor, self.turn.room(link.id)) if cursor < position else []
+            if cursor < position and not lines:
+                self.send_floor(link, stream)
+                continue
+            for line in lines:
+                self.turn.write_payload(link.id, line)
+            if cursor + len(lines) == position:
+                del flow.cursor[stream]
+            else:
+                flow.cursor[stream] = cursor + len(lines)
+                flow.owed[stream] = None
+
+    def send_floor(self, link: Link, stream: Stream) -> None:
+        """Say what we hold of a stream, in place of what was asked for."""
+        position = self.positions.of(stream)
+        self.links.send(link, wire.Floor(*stream, self.log.floor(stream) or position, position))
+
+    # --- telling the application
+
+    def skip_to(self, stream: Stream, position: int) -> None:
+        """Nobody has the bundles before `position` any more: tell of the gap and go on from there."""
+        self._flush()
+        self.turn.tell(Gap(*stream, self.positions.of(stream), position - 1))
+        self.positions.move(stream, position)
+        early = self._early.get(stream)
+        if early is not None:
+            self._release(stream, early)
+
+    def flush(self) -> None:
+        """End of the turn: hand over what was delivered in it, as one list."""
+        self._flush()
+
+    def _flush(self) -> None:
+        if self._delivery:
+            self.turn.tell(Deliver(self._delivery))
+            self._delivery = []

@@ -1,0 +1,194 @@
+"""Catching up: who is behind on a stream asks one link at a time for it, and tells of a gap only when all were asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import attrs
+
+from twisted_p2p.core.broadcast import Flow, Spread
+from twisted_p2p.core.links import Link, Links
+from twisted_p2p.core.positions import Positions
+from twisted_p2p.core.timers import Timer
+from twisted_p2p.core.turn import Turn
+from twisted_p2p.core.wire import Floor, Graft, Position
+from twisted_p2p.interfaces import Stream
+
+
+@attrs.define(eq=False)
+class Want:
+    """One stream on which we are behind.
+
+    `ahead`: links by what their ends were known to have. `source`: the link that was asked last. `asked`: links that
+    were asked since we last moved, with the floor where they answered that they do not hold what we want next.
+    """
+
+    ahead: dict[int, int] = attrs.field(factory=dict)
+    source: int | None = None
+    deadline: float = 0.0
+    asked: dict[int, int | None] = attrs.field(factory=dict)
+
+
+@attrs.define(eq=False)
+class CatchUp:
+    """The streams on which we are behind, and whom we have asked."""
+
+    turn: Turn
+    links: Links
+    positions: Positions
+    spread: Spread
+    wants: dict[Stream, Want] = attrs.field(factory=dict)
+    _grafts: dict[int, list[Position]] = attrs.field(factory=dict)
+    _served: dict[int, float] = attrs.field(factory=dict)
+    """When each link last brought something that we wanted: it is not late with one stream while it serves others."""
+    _timer: Timer | None = None
+
+    # --- what makes us want
+
+    def behind(self, link: Link, stream: Stream, position: int, patient: bool = False) -> None:
+        """The other end of `link` is at `position`. `patient`: what we lack may be on its way; ask after a time-out."""
+        if position <= self.positions.of(stream):
+            self._graft(link.id, stream)
+            return
+        want = self.wants.get(stream)
+        if want is None:
+            want = self.wants[stream] = Want(deadline=self.turn.now)
+            if patient:
+                want.deadline += self.turn.config.graft_timeout
+        want.ahead[link.id] = max(position, want.ahead.get(link.id, 0))
+        if want.source is None and want.deadline <= self.turn.now:
+            self._ask_next(stream, want)
+        if self._timer is None:
+            self._timer = self.turn.timers.after(self.turn.config.graft_timeout / 2, self._look)
+
+    def progressed(self, link: Link | None, stream: Stream, position: int) -> None:
+        """We have moved. Whoever we are level with now is to push this stream from here on."""
+        want = self.wants.get(stream)
+        if want is None:
+            return
+        want.asked = {}
+        if link is not None:
+            self._served[link.id] = self.turn.now
+        for number in [number for number, there in want.ahead.items() if there <= position]:
+            del want.ahead[number]
+            if number != want.source:
+                self._graft(number, stream)
+        if not want.ahead:
+            del self.wants[stream]
+
+    def lost(self, link: Link) -> None:
+        """A link is gone: ask another for what it was asked for."""
+        self._served.pop(link.id, None)
+        for stream, want in list(self.wants.items()):
+            want.ahead.pop(link.id, None)
+            want.asked.pop(link.id, None)
+            if not want.ahead:
+                self._give_up(stream)
+            elif want.source == link.id:
+                self._ask_next(stream, want)
+
+    # --- asking
+
+    def _look(self) -> None:
+        """Now and then: who did not deliver in time is passed over."""
+        self._timer = None
+        for stream, want in list(self.wants.items()):
+            served = self._served.get(want.source, 0.0) if want.source is not None else 0.0
+            if max(want.deadline, served + self.turn.config.graft_timeout) <= self.turn.now:
+                self._ask_next(stream, want)
+        if self.wants:
+            self._timer = self.turn.timers.after(self.turn.config.graft_timeout / 2, self._look)
+
+    def _ask_next(self, stream: Stream, want: Want) -> None:
+        """Ask a link that was not asked yet: one known to be ahead, else any; when all were asked, settle."""
+        fresh = [number for number in want.ahead if number not in want.asked]
+        if not fresh:
+            fresh = [flow.link.id for flow in self._live() if flow.link.id not in want.asked]
+        if not fresh:
+            self._settle(stream, want)
+            return
+        number = self.turn.rng.choice(fresh)
+        want.source = number
+        want.asked[number] = None
+        want.deadline = self.turn.now + self.turn.config.graft_timeout
+        self._graft(number, stream)
+
+    def _live(self) -> Iterable[Flow]:
+        return [flow for flow in self.spread.flows.values() if flow.live]
+
+    def _settle(self, stream: Stream, want: Want) -> None:
+        """All were asked. Where some said that they hold only later bundles, the range before is lost.
+
+        Where none has anything, whoever claimed to be ahead does not keep its word: the next comparison may raise it
+        again.
+        """
+        floors = {floor: number for number, floor in want.asked.items() if floor is not None}
+        if floors:
+            self.turn.counts["gaps"] += 1
+            first = min(floors)
+            want.source = floors[first]
+            want.deadline = self.turn.now + self.turn.config.graft_timeout
+            self.spread.skip_to(stream, first)
+            self._graft(floors[first], stream)
+            self.progressed(None, stream, self.positions.of(stream))
+        else:
+            self.turn.counts["broken_promises"] += 1
+            self._give_up(stream)
+
+    def _give_up(self, stream: Stream) -> None:
+        """Nobody that we are linked with has more."""
+        del self.wants[stream]
+        self.spread.drop_early(stream)
+
+    def floor(self, link: Link, frame: Floor) -> None:
+        """A GRAFT of ours can't be served."""
+        stream = (frame.origin, frame.epoch)
+        want, position = self.wants.get(stream), self.positions.of(stream)
+        if want is None:
+            if frame.next > position:
+                self.behind(link, stream, frame.next)
+            return
+        if frame.next <= position:
+            want.ahead.pop(link.id, None)
+            want.asked.setdefault(link.id, None)
+        elif frame.first > position:
+            want.asked[link.id] = frame.first
+            want.ahead[link.id] = frame.next
+        if not want.ahead:
+            self._give_up(stream)
+        elif want.source == link.id:
+            self._ask_next(stream, want)
+
+    def _graft(self, number: int, stream: Stream) -> None:
+        self._grafts.setdefault(number, []).append((*stream, self.positions.of(stream)))
+
+    def flush(self) -> None:
+        """End of the turn: send the GRAFTs of this turn, as few frames as the limits allow."""
+        grafts, self._grafts = self._grafts, {}
+        for number, asked in grafts.items():
+            link = self.links.by_id.get(number)
+            if link is None:
+                continue
+            for begin in range(0, len(asked), self.turn.config.page):
+                self.links.send(link, Graft(asked[begin : begin + self.turn.config.page]))
+
+    # --- being asked
+
+    def grafted(self, link: Link, frame: Graft) -> None:
+        """The other end asks for streams from given positions on."""
+        flow = self.spread.flows.get(link.id)
+        if flow is None:
+            self.turn.counts["graft_by_stranger"] += 1
+            return
+        for origin, epoch, position in frame.streams:
+            stream = (origin, epoch)
+            ours = self.positions.of(stream)
+            if position == ours:
+                flow.cursor.pop(stream, None)
+                continue
+            flow.cursor[stream] = position
+            if position < ours:
+                self.spread.owe(flow, stream)
+            else:
+                flow.owed.pop(stream, None)
+                self.spread.send_floor(link, stream)

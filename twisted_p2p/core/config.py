@@ -1,0 +1,122 @@
+"""Settings, each with its unit and reason; whole profiles rather than loose knobs.
+
+The profiles differ in time-outs alone: LAN is the default, WAN waits longer, TEST is for tests in real time.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+
+@attrs.frozen(kw_only=True)
+class Config:
+    """How one peer behaves. Durations are seconds, sizes are bytes."""
+
+    # --- overlay: HyParView (Leitao et al., DSN 2007), with the directory as passive view
+    active_target: int = 4
+    """Neighbours that a peer looks for. Paper, section 5.1: log10(N) + c; 4 keeps 1,000 peers connected."""
+    active_max: int = 8
+    """Neighbours that a peer accepts; the room above the target is what newcomers find."""
+    refill_interval: float = 1.0
+    """Between attempts to reach the target. A guess: a few round trips."""
+    refused_pause: float = 5.0
+    """Before a peer that refused, or could not be reached, is asked again."""
+
+    # --- links
+    handshake_timeout: float = 5.0
+    """From the connection to the proof of key. Within it a stopped process must be told from a slow one."""
+    dial_timeout: float = 4.0
+    """For a connection to be made; the operating system's own limit is minutes."""
+    linger: float = 15.0
+    """How long an open link without a purpose stays: a join needs a few questions on one."""
+    ping_interval: float = 2.0
+    ping_timeout: float = 6.0
+    """Without an answer for so long a link is dead. SWIM's period times three: one lost round is no death."""
+    paused_timeout: float = 120.0
+    """How long a neighbour may take nothing while it still talks; then the link is given up."""
+    max_links: int = 1000
+    """Connections of all kinds at once; further ones are closed on arrival."""
+
+    # --- failure detection: SWIM (DSN 2002) with Lifeguard's restraint
+    probe_interval: float = 2.0
+    """One directory entry, drawn uniformly, is dialled so often. A peer is then probed about once an interval."""
+    departed_probe_interval: float = 10.0
+    """The same for departed peers and for genesis addresses at which nobody is known to live."""
+    departed_keep: float = 86_400.0
+    """How long a departed peer is remembered: a day, so that a long partition heals by itself."""
+    suspicion_timeout: float = 4.0
+    """From a suspicion to the claim: time for others to answer and for the suspect to come back."""
+    witnesses: int = 3
+    """Neighbours asked about a suspect. SWIM's k; 3 makes one deaf witness harmless."""
+    stall: float = 1.0
+    """A timer that fires later than this means that we stood still, and nobody is judged by that time."""
+
+    # --- joining
+    retry_first: float = 0.5
+    retry_max: float = 15.0
+    """Back-off between attempts to join: doubles from first to max, times a random factor from 0.5 to 1.5."""
+
+    # --- broadcast
+    bundle_bytes: int = 32_768
+    """Where a turn's messages are cut into bundles: one signature is a few per cent of the cost of relaying so much."""
+    line_max: int = 1_048_576
+    """The longest line, without its newline, in either direction."""
+    message_max: int = 262_144
+    """The longest message, as the JSON object that travels."""
+    burst: int = 65_536
+    """Payload written to one link in one turn; the rest follows in the next, so that pings get through."""
+    graft_timeout: float = 1.0
+    """Who stays behind for so long asks another link. Plumtree gives none; a few hops' worth of delay."""
+    sync_interval: float = 5.0
+    """Between comparisons of digests with a neighbour; bounds the delay after a mass failure."""
+    early_max: int = 1_000
+    early_bytes: int = 8_388_608
+    """What is held back, of all streams together, while elder bundles may still come."""
+    max_streams: int = 100_000
+    """Positions kept. Over it bundles of unknown streams are dropped and counted."""
+    max_peers: int = 20_000
+    """Directory entries kept. Over it unknown peers are not admitted, and counted."""
+    page: int = 500
+    """Directory entries or positions in one frame: some 160 KiB."""
+    leave_timeout: float = 3.0
+    """How long leaving waits for one neighbour to have everything."""
+
+    # --- the log
+    retention_age: float = 3_600.0
+    retention_count: int = 100_000
+    retention_bytes: int = 268_435_456
+    """Bundles kept for those who come back: by age since arrival, number, and size, of all streams together."""
+
+
+LAN = Config()
+"""For peers within a few milliseconds; a dead peer is declared failed within 30 s."""
+
+WAN = Config(
+    ping_interval=5.0,
+    ping_timeout=15.0,
+    handshake_timeout=10.0,
+    dial_timeout=8.0,
+    probe_interval=5.0,
+    departed_probe_interval=30.0,
+    suspicion_timeout=10.0,
+    graft_timeout=3.0,
+)
+"""For peers across the Internet."""
+
+TEST = Config(
+    refill_interval=0.1,
+    refused_pause=0.5,
+    handshake_timeout=2.0,
+    dial_timeout=1.0,
+    linger=2.0,
+    ping_interval=0.4,
+    ping_timeout=1.6,
+    probe_interval=0.3,
+    departed_probe_interval=0.5,
+    suspicion_timeout=0.5,
+    retry_first=0.1,
+    retry_max=0.5,
+    graft_timeout=0.3,
+    sync_interval=0.5,
+)
+"""For live tests on one machine: everything happens within a second or two."""

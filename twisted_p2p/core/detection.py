@@ -1,0 +1,186 @@
+"""Failure detection: suspect before you declare, and ask others before you believe yourself.
+
+SWIM (Das, Gupta, Motivala, DSN 2002) with Lifeguard's restraint (arXiv 1707.00788). Differs: a probe is a short
+connection, which also compares directory and positions; a link that breaks makes a suspicion at once; and the suspicion
+itself is not gossiped, since whoever is reached by any witness is cleared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import attrs
+
+from twisted_p2p.core.actions import Reason
+from twisted_p2p.core.links import Address, Link, Links, Purpose
+from twisted_p2p.core.membership import Membership
+from twisted_p2p.core.overlay import Overlay
+from twisted_p2p.core.turn import Turn
+from twisted_p2p.core.wire import Record, Suspect, Verdict
+
+_KINDLY = (Reason.DONE, Reason.REFUSED, Reason.DISPLACED, Reason.REPLACED, Reason.LEAVING, Reason.LEFT)
+"""Ends of a neighbour link that say nothing against the peer."""
+
+
+@attrs.define(eq=False)
+class Suspicion:
+    """A peer that we could not reach. `ours`: failed attempts of our own; `theirs`: witnesses who failed too."""
+
+    incarnation: int
+    ours: int = 0
+    theirs: dict[str, None] = attrs.field(factory=dict)
+    rounds: int = 0
+
+
+@attrs.define(eq=False)
+class Detection:
+    """Probes, suspicions, and claims of failure."""
+
+    turn: Turn
+    membership: Membership
+    links: Links
+    overlay: Overlay
+    on_reached: Callable[[Link], None]
+    """A probe got through: compare with the peer at the other end."""
+    genesis: list[Address] = attrs.field(factory=list)
+    suspicions: dict[str, Suspicion] = attrs.field(factory=dict)
+    _askers: dict[str, list[tuple[Link, int]]] = attrs.field(factory=dict)
+    _probing: dict[str, None] = attrs.field(factory=dict)
+
+    def start(self) -> None:
+        """Probe from now on."""
+        self.turn.timers.after(self.turn.jitter(self.turn.config.probe_interval), self._probe_next)
+        self.turn.timers.after(self.turn.jitter(self.turn.config.departed_probe_interval), self._probe_departed)
+
+    # --- probing
+
+    def _probe_next(self) -> None:
+        """One directory entry drawn uniformly; a neighbour is watched by its link already."""
+        self.turn.timers.after(self.turn.jitter(self.turn.config.probe_interval), self._probe_next)
+        records = list(self.membership.others())
+        if records:
+            record = self.turn.rng.choice(records)
+            if record.peer not in self.overlay.active:
+                self._probe(record)
+
+    def _probe_departed(self) -> None:
+        """One departed peer, and one genesis address at which nobody is known to live."""
+        self.turn.timers.after(self.turn.jitter(self.turn.config.departed_probe_interval), self._probe_departed)
+        departed = self.membership.departed()
+        if departed:
+            self._probe(self.turn.rng.choice(departed))
+        self.meet_genesis()
+
+    def meet_genesis(self) -> None:
+        """Dial one genesis address at which nobody is known to live."""
+        inhabited = {(record.ip_addr, record.port) for record in self.membership.others()}
+        vacant = [a for a in self.genesis if a not in inhabited and a not in self.links.own_addresses]
+        if vacant:
+            self.links.dial(Purpose.PROBE, self.turn.rng.choice(vacant))
+
+    def _probe(self, record: Record) -> None:
+        if record.peer not in self._probing:
+            self._probing[record.peer] = None
+            self.links.dial(Purpose.PROBE, (record.ip_addr, record.port), record.peer)
+
+    def opened(self, link: Link) -> None:
+        """Any link of ours or to us has opened: its peer is there. A dial that found another peer has failed."""
+        expected = link.attempt.peer
+        if expected and expected != link.peer:
+            self.unreachable(expected)
+        self._probing.pop(expected, None)
+        self._clear(link.peer)
+        if link.purpose is Purpose.PROBE:
+            self.on_reached(link)
+
+    def unreachable(self, peer: str) -> None:
+        """A dial to this peer failed."""
+        self._probing.pop(peer, None)
+        for link, incarnation in self._askers.pop(peer, []):
+            if link.end is None:
+                self.links.send(link, Verdict(peer, incarnation, reached=False))
+        self._suspect(peer, ours=1)
+
+    def link_lost(self, link: Link, reason: Reason) -> None:
+        """A link has ended: before it was open that is a failed dial; of a neighbour, without good reason, suspicious."""
+        if not link.is_open:
+            if reason is Reason.TOO_MANY:
+                self._probing.pop(link.attempt.peer, None)
+            elif link.attempt.peer:
+                self.unreachable(link.attempt.peer)
+        elif link.is_neighbour and reason not in _KINDLY:
+            self._suspect(link.peer)
+            entry = self.membership.entries.get(link.peer)
+            if entry is not None and link.peer in self.suspicions:
+                self._probe(entry.record)
+
+    # --- suspecting
+
+    def _suspect(self, peer: str, ours: int = 0) -> None:
+        if not self.membership.is_alive(peer):
+            return
+        suspicion = self.suspicions.get(peer)
+        if suspicion is None:
+            suspicion = self.suspicions[peer] = Suspicion(self.membership.entries[peer].record.incarnation)
+            self.turn.counts["suspicions"] += 1
+            self._ask_round(peer, suspicion)
+        suspicion.ours += ours
+
+    def _ask_round(self, peer: str, suspicion: Suspicion) -> None:
+        suspicion.rounds += 1
+        for link in self._witnesses(peer):
+            self.links.send(link, Suspect(peer, suspicion.incarnation))
+        self.turn.timers.after(
+            self.turn.config.suspicion_timeout, lambda: self._decide(peer, suspicion), judges=True
+        )
+
+    def _witnesses(self, peer: str) -> Sequence[Link]:
+        links = [link for other, link in self.overlay.active.items() if other != peer and other not in self.suspicions]
+        return self.turn.rng.sample(links, min(self.turn.config.witnesses, len(links)))
+
+    def _decide(self, peer: str, suspicion: Suspicion) -> None:
+        """The time-out has passed: claim the failure if two say so, or one twice where there is nobody to ask."""
+        if self.suspicions.get(peer) is not suspicion:
+            return
+        entry = self.membership.entries.get(peer)
+        if entry is None or not self.membership.is_alive(peer) or entry.record.incarnation > suspicion.incarnation:
+            del self.suspicions[peer]
+            return
+        alone = suspicion.ours > 1 and not self._witnesses(peer)
+        if suspicion.ours and (suspicion.theirs or alone):
+            del self.suspicions[peer]
+            self.membership.accuse(peer)
+            return
+        self._ask_round(peer, suspicion)
+        self._probe(entry.record)
+
+    def _clear(self, peer: str) -> None:
+        """It has been reached."""
+        if self.suspicions.pop(peer, None) is not None:
+            self.turn.counts["cleared"] += 1
+        for link, incarnation in self._askers.pop(peer, []):
+            if link.end is None:
+                self.links.send(link, Verdict(peer, incarnation, reached=True))
+
+    # --- being a witness
+
+    def suspected(self, link: Link, frame: Suspect) -> None:
+        """A neighbour asks us to try a peer: dial it, and tell what came of it."""
+        entry = self.membership.entries.get(frame.peer)
+        if entry is None or not link.is_neighbour:
+            self.turn.counts["suspect_unknown"] += 1
+            return
+        askers = self._askers.setdefault(frame.peer, [])
+        if all(asker is not link for asker, _ in askers):
+            askers.append((link, frame.incarnation))
+        self._probe(entry.record)
+
+    def verdict(self, link: Link, frame: Verdict) -> None:
+        """A witness answers."""
+        suspicion = self.suspicions.get(frame.peer)
+        if suspicion is None or frame.incarnation != suspicion.incarnation:
+            return
+        if frame.reached:
+            self._clear(frame.peer)
+        else:
+            suspicion.theirs[link.peer] = None

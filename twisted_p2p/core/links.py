@@ -1,0 +1,271 @@
+"""Connections: the handshake that proves a peer's key, pings with deadlines, and how links end."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from itertools import count
+
+import attrs
+
+from twisted_p2p.core import wire
+from twisted_p2p.core.actions import Dial, Hangup, Reason
+from twisted_p2p.core.membership import Membership
+from twisted_p2p.core.timers import Timer
+from twisted_p2p.core.turn import Turn
+from twisted_p2p.core.wire import Bye, Frame, Hello, Ping, Pong, Proof, Record
+from twisted_p2p.interfaces import ISigner, IVerifier
+
+Address = tuple[str, int]
+
+
+class Purpose(enum.Enum):
+    """Why a link was made."""
+
+    INBOUND = enum.auto()
+    GENESIS = enum.auto()  # join steps 1 and 2
+    CONTACT = enum.auto()  # join step 3
+    NEIGHBOUR = enum.auto()
+    PROBE = enum.auto()
+
+
+@attrs.define(eq=False)
+class Attempt:
+    """A dial that has not ended yet. `peer`: who is expected there, if anybody in particular."""
+
+    purpose: Purpose
+    address: Address
+    peer: str = ""
+
+
+@attrs.define(eq=False)
+class Link:
+    """One connection. `peer`: who is at its other end, as soon as HELLO says so; proven once `is_open`."""
+
+    id: int
+    attempt: Attempt
+    nonce: str
+    peer: str = ""
+    record: Record | None = None
+    baseline: bool = False
+    """Whether the other end can give a baseline of positions."""
+    is_open: bool = False
+    is_neighbour: bool = False
+    congested: bool = False
+    end: Reason | None = None
+    """Why it ended, once somebody has decided that."""
+    _their_nonce: str = ""
+    _deadline: Timer | None = None
+    _ping: Timer | None = None
+    _pinged: int = 0
+    _answered: int = 0
+    _was_congested: bool = False
+    _heard: bool = False
+    _on_pong: dict[int, Callable[[], None]] = attrs.field(factory=dict)
+
+    @property
+    def purpose(self) -> Purpose:
+        """Why it was made."""
+        return self.attempt.purpose
+
+
+@attrs.define(eq=False)
+class Links:
+    """All links and dials of one core."""
+
+    turn: Turn
+    network: str
+    membership: Membership
+    signer: ISigner
+    verifier: IVerifier
+    has_baseline: Callable[[], bool]
+    on_open: Callable[[Link], None]
+    on_lost: Callable[[Link, Reason], None]
+    on_dial_failed: Callable[[Attempt, Reason], None]
+    by_id: dict[int, Link] = attrs.field(factory=dict)
+    own_addresses: dict[Address, None] = attrs.field(factory=dict)
+    """Addresses that turned out to be our own."""
+    _attempts: dict[int, Attempt] = attrs.field(factory=dict)
+    _ids: count[int] = attrs.field(factory=lambda: count(1))
+
+    # --- connecting
+
+    def dial(self, purpose: Purpose, address: Address, peer: str = "") -> Attempt:
+        """Connect to `address`; ends in `on_open`, `on_lost` or `on_dial_failed`."""
+        attempt, number = Attempt(purpose, address, peer), next(self._ids)
+        self._attempts[number] = attempt
+        self.turn.connect(Dial(number, *address, self.turn.config.dial_timeout))
+        return attempt
+
+    def dial_failed(self, dial: int, reason: Reason) -> None:
+        """The shell could not connect."""
+        attempt = self._attempts.pop(dial, None)
+        if attempt is not None:
+            self.on_dial_failed(attempt, reason)
+
+    def up(self, number: int, dial: int | None) -> None:
+        """The shell has a new connection, which it knows by `number`."""
+        attempt = Attempt(Purpose.INBOUND, ("", 0)) if dial is None else self._attempts.pop(dial)
+        link = Link(number, attempt, f"{self.turn.rng.getrandbits(128):032x}")
+        self.by_id[number] = link
+        if len(self.by_id) > self.turn.config.max_links:
+            self.hang_up(link, Reason.TOO_MANY)
+            return
+        link._deadline = self.turn.timers.after(
+            self.turn.config.handshake_timeout, lambda: self.hang_up(link, Reason.HANDSHAKE_TIMEOUT), judges=True
+        )
+        if dial is not None:
+            self._send_hello(link)
+
+    def down(self, number: int, reason: Reason) -> None:
+        """The shell lost a connection."""
+        link = self.by_id.get(number)
+        if link is not None:
+            self._forget(link, reason)
+
+    # --- sending and ending
+
+    def send(self, link: Link, frame: Frame) -> None:
+        """Write one control frame; to a link that has ended, nothing."""
+        if link.end is not None:
+            return
+        self.turn.write(link.id, wire.encode(frame))
+
+    def hang_up(self, link: Link, reason: Reason) -> None:
+        """End a link, telling the other end why."""
+        if link.end is not None:
+            return
+        silent = reason in (Reason.PING_TIMEOUT, Reason.STUCK)
+        if not silent:
+            self.send(link, Bye(reason.value))
+        self.turn.connect(Hangup(link.id, reason, abort=silent))
+        self._forget(link, reason)
+
+    def closed_by_peer(self, link: Link, reason: Reason) -> None:
+        """The other end has said that it ends the link."""
+        self.turn.connect(Hangup(link.id, reason))
+        self._forget(link, reason)
+
+    def _forget(self, link: Link, reason: Reason) -> None:
+        if self.by_id.pop(link.id, None) is None:
+            return
+        link.end = reason
+        if reason is Reason.OWN_ADDRESS and link.purpose is not Purpose.INBOUND:
+            self.own_addresses[link.attempt.address] = None
+        self.turn.counts[f"link_end_{reason.value}"] += 1
+        for timer in (link._deadline, link._ping):
+            if timer is not None:
+                timer.cancel()
+        self.on_lost(link, reason)
+
+    # --- the handshake
+
+    def _send_hello(self, link: Link) -> None:
+        record = self.membership.own
+        self.send(link, Hello(wire.VERSION, self.network, record, link.nonce, self.has_baseline()))
+
+    def hello(self, link: Link, frame: Hello) -> None:
+        """The other end has introduced itself."""
+        reason = self._objection(link, frame)
+        if reason is not None:
+            self.hang_up(link, reason)
+            return
+        link.peer, link.record, link._their_nonce = frame.record.peer, frame.record, frame.nonce
+        link.baseline = frame.baseline
+        if link.purpose is Purpose.INBOUND:
+            self._send_hello(link)
+        own = self.signer.peer
+        self.send(
+            link, Proof(self.signer.sign(wire.proof_bytes(self.network, own, link.peer, frame.nonce, link.nonce)))
+        )
+
+    def _objection(self, link: Link, frame: Hello) -> Reason | None:
+        if link.peer:
+            return Reason.BAD_FRAME
+        if frame.version != wire.VERSION:
+            return Reason.WRONG_VERSION
+        if frame.network != self.network:
+            return Reason.WRONG_NETWORK
+        if frame.record.peer == self.signer.peer:
+            return Reason.OWN_ADDRESS
+        record = frame.record
+        if not self.verifier.verify(record.peer, record.signed_bytes(self.network), record.sig):
+            return Reason.BAD_SIGNATURE
+        return None
+
+    def proof(self, link: Link, frame: Proof) -> None:
+        """The other end proves that it holds its key; from now on the link is open."""
+        if not link.peer or link.is_open:
+            self.hang_up(link, Reason.BAD_FRAME)
+            return
+        data = wire.proof_bytes(self.network, link.peer, self.signer.peer, link.nonce, link._their_nonce)
+        if not self.verifier.verify(link.peer, data, frame.sig):
+            self.hang_up(link, Reason.BAD_SIGNATURE)
+            return
+        link.is_open = True
+        if link._deadline is not None:
+            link._deadline.cancel()
+        link._deadline = None
+        if link.baseline and link.record is not None:
+            self.membership.merge([link.record])
+        link._ping = self.turn.timers.after(self.turn.jitter(self.turn.config.ping_interval), lambda: self.ping(link))
+        self.turn.timers.after(self.turn.config.linger, lambda: self._end_idle(link))
+        self.on_open(link)
+
+    def _end_idle(self, link: Link) -> None:
+        if link.end is None and not link.is_neighbour:
+            self.hang_up(link, Reason.DONE)
+
+    # --- watching
+
+    def ping(self, link: Link, on_pong: Callable[[], None] | None = None) -> None:
+        """Ask for a sign of life. `on_pong` is called once all that was written before has been worked through."""
+        if link.end is not None:
+            return
+        link._pinged += 1
+        if on_pong is not None:
+            link._on_pong[link._pinged] = on_pong
+        self.send(link, Ping(link._pinged))
+        if link._ping is not None:
+            link._ping.cancel()
+            link._ping = None
+        if link._deadline is None:
+            link._heard, link._was_congested = False, link.congested
+            self._await_pong(link, self.turn.config.ping_timeout)
+
+    def _await_pong(self, link: Link, waited: float) -> None:
+        def judge() -> None:
+            if link._was_congested and link._heard and waited < self.turn.config.paused_timeout:
+                link._heard = False
+                self._await_pong(link, waited + self.turn.config.ping_timeout)
+            else:
+                self.hang_up(link, Reason.STUCK if link._was_congested else Reason.PING_TIMEOUT)
+
+        link._deadline = self.turn.timers.after(self.turn.config.ping_timeout, judge, judges=True)
+
+    def pong(self, link: Link, frame: Pong) -> None:
+        """An answer; one to no question of ours counts for nothing."""
+        if not link._answered < frame.n <= link._pinged:
+            self.turn.counts["pong_unasked"] += 1
+            return
+        for n in range(link._answered + 1, frame.n + 1):
+            call = link._on_pong.pop(n, None)
+            if call is not None:
+                call()
+        link._answered = frame.n
+        if frame.n == link._pinged and link.end is None:
+            if link._deadline is not None:
+                link._deadline.cancel()
+                link._deadline = None
+            if link._ping is None:
+                delay = self.turn.jitter(self.turn.config.ping_interval)
+                link._ping = self.turn.timers.after(delay, lambda: self.ping(link))
+
+    def heard(self, link: Link) -> None:
+        """Something arrived."""
+        link._heard = True
+
+    def set_congested(self, link: Link, congested: bool) -> None:
+        """The shell says whether more can be written."""
+        link.congested = congested
+        link._was_congested |= congested

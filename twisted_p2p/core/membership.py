@@ -1,0 +1,226 @@
+"""The directory: signed facts about peers, merged in any order to the same state.
+
+Of each peer there is its own record and, perhaps, a claim that it failed. Their order is total: a higher incarnation
+wins; at equal incarnation left > failed > alive; then the signatures' text. Only the peer itself raises its
+incarnation, which is how it refutes (SWIM, DSN 2002, section 4.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import attrs
+
+from twisted_p2p.core import wire
+from twisted_p2p.core.actions import Changed, Kind
+from twisted_p2p.core.digest import BucketDigest, bucket_of
+from twisted_p2p.core.turn import Turn
+from twisted_p2p.core.wire import Claim, Record
+from twisted_p2p.interfaces import ISigner, IVerifier
+
+Fact = Record | Claim
+
+ALIVE, FAILED, LEFT = "alive", "failed", "left"
+
+
+@attrs.define(eq=False)
+class Entry:
+    """What is known of one peer."""
+
+    record: Record
+    claim: Claim | None = None
+
+    @property
+    def status(self) -> str:
+        """"alive", "failed" or "left"."""
+        if self.claim is not None:
+            return FAILED
+        return self.record.state
+
+    @property
+    def since(self) -> float:
+        """Seconds since 1970 at which a departed peer departed, by the clock of whoever said so."""
+        return (self.claim.time if self.claim else self.record.incarnation) / 1000
+
+
+def record_order(record: Record) -> tuple[int, bool, str]:
+    """Sorts records of one peer; the highest stands."""
+    return record.incarnation, record.state == LEFT, record.sig
+
+
+def claim_order(claim: Claim) -> tuple[int, str]:
+    """Sorts claims about one peer; the highest stands."""
+    return claim.incarnation, claim.sig
+
+
+@attrs.define(eq=False)
+class Membership:
+    """All facts, our own record among them."""
+
+    turn: Turn
+    network: str
+    signer: ISigner
+    verifier: IVerifier
+    entries: dict[str, Entry] = attrs.field(factory=dict)
+    digest: BucketDigest[str] = attrs.field(init=False)
+    own: Record = attrs.field(init=False)
+    """What we say of ourselves; in the directory only once we have joined."""
+    _news: list[Fact] = attrs.field(factory=list)
+
+    def __attrs_post_init__(self) -> None:
+        self.digest = BucketDigest(self._text)
+
+    def _text(self, peer: str) -> str:
+        entry = self.entries[peer]
+        return f"{peer} {entry.record.sig} {entry.claim.sig if entry.claim else ''}"
+
+    # --- reading
+
+    def others(self, status: str = ALIVE) -> Iterator[Record]:
+        """Records of all other peers of this status."""
+        for peer, entry in self.entries.items():
+            if peer != self.signer.peer and entry.status == status:
+                yield entry.record
+
+    def departed(self) -> list[Record]:
+        """Records of all that have left or failed."""
+        return [*self.others(LEFT), *self.others(FAILED)]
+
+    def is_alive(self, peer: str) -> bool:
+        """Whether the directory believes in this peer."""
+        entry = self.entries.get(peer)
+        return entry is not None and entry.status == ALIVE
+
+    # --- our own record
+
+    def introduce(self, host: str, port: int, state: str = ALIVE, above: int = 0) -> None:
+        """Make and sign a record of ourselves, of an incarnation of at least the time in ms and greater than `above`."""
+        peer, incarnation = self.signer.peer, max(int(self.turn.now * 1000), above + 1)
+        sig = self.signer.sign(wire.record_bytes(self.network, peer, incarnation, state, host, port, ""))
+        self.own = Record(peer, incarnation, "left" if state == LEFT else "alive", host, port, sig)
+        if peer in self.entries:
+            self.enter()
+
+    def enter(self) -> None:
+        """Be in the directory: everybody is to know."""
+        self._store(Entry(self.own))
+        self._news.append(self.own)
+
+    def withdraw(self) -> None:
+        """Be in the directory no more: we are about to join another one."""
+        if self.entries.pop(self.signer.peer, None) is not None:
+            self.digest.drop(bucket_of(self.signer.peer), self.signer.peer)
+        self._news = [fact for fact in self._news if fact.peer != self.signer.peer]
+
+    def leave(self) -> None:
+        """Say that we have left."""
+        self.introduce(self.own.ip_addr, self.own.port, LEFT, above=self.own.incarnation)
+
+    def _refute(self, incarnation: int) -> None:
+        """The network believes something else about us, at `incarnation`: say again how it is, above that."""
+        self.turn.counts["refuted"] += 1
+        own = self.own
+        self.introduce(own.ip_addr, own.port, own.state, above=max(incarnation, own.incarnation))
+
+    # --- merging
+
+    def take_news(self) -> list[Fact]:
+        """Facts that changed the directory since this was last called: they are to be flooded on."""
+        news, self._news = self._news, []
+        return news
+
+    def merge(self, records: Iterable[Record] = (), claims: Iterable[Claim] = ()) -> bool:
+        """Take in facts; False if a signature was bad. A fact that is not news is not even checked.
+
+        A claim about an incarnation that we have not seen is not taken, since nobody could refute the invention of a
+        high one; anti-entropy brings it again.
+        """
+        claimed = {claim.peer: claim for claim in claims}
+        for record in records:
+            claim = claimed.pop(record.peer, None)
+            if not self._merge_pair(record, claim):
+                return False
+        return all(
+            self._merge_pair(self.entries[claim.peer].record, claim)
+            for claim in claimed.values()
+            if claim.peer in self.entries
+        )
+
+    def _merge_pair(self, record: Record, claim: Claim | None) -> bool:
+        entry = self.entries.get(record.peer)
+        if entry is not None and record_order(record) <= record_order(entry.record):
+            record = entry.record
+        elif not self.verifier.verify(record.peer, record.signed_bytes(self.network), record.sig):
+            return False
+        if claim is not None and not self._is_news(claim, record, entry):
+            claim = None
+        if claim is not None and not self.verifier.verify(claim.accuser, claim.signed_bytes(self.network), claim.sig):
+            return False
+        if record.peer == self.signer.peer:
+            if claim is not None or record_order(record) > record_order(self.own):
+                self._refute(record.incarnation)
+        elif entry is None or claim is not None or record is not entry.record:
+            self._admit(entry, record, claim)
+        return True
+
+    def _is_news(self, claim: Claim, record: Record, entry: Entry | None) -> bool:
+        """Whether the claim, its signature aside, would stand beside this record."""
+        if claim.incarnation != record.incarnation or record.state == LEFT:
+            return False
+        if claim.accuser not in self.entries:
+            self.turn.counts["claim_by_unknown"] += 1
+            return False
+        held = entry.claim if entry is not None and entry.record is record else None
+        return held is None or claim_order(claim) > claim_order(held)
+
+    def _admit(self, entry: Entry | None, record: Record, claim: Claim | None) -> None:
+        new = Entry(record, claim)
+        if claim is None and entry is not None and entry.claim is not None:
+            if entry.record.incarnation == record.incarnation and record.state != LEFT:
+                new.claim = entry.claim
+        if entry is None:
+            if new.status != ALIVE and new.since < self.turn.now - self.turn.config.departed_keep:
+                return
+            if len(self.entries) >= self.turn.config.max_peers:
+                self.turn.counts["directory_full"] += 1
+                return
+        if entry is None or entry.record is not record:
+            self._news.append(record)
+        if claim is not None:
+            self._news.append(claim)
+        self._store(new)
+        self._tell(entry, new)
+
+    def _tell(self, old: Entry | None, new: Entry) -> None:
+        """Tell the application what changed for it."""
+        record = new.record
+        before, after = old.status if old else None, new.status
+        moved = old is not None and (old.record.ip_addr, old.record.port) != (record.ip_addr, record.port)
+        if after == ALIVE:
+            if before != ALIVE or moved:
+                self.turn.tell(Changed(Kind.JOINED, record.peer, record.ip_addr, record.port))
+        elif before == ALIVE:
+            self.turn.tell(Changed(Kind.LEFT if after == LEFT else Kind.FAILED, record.peer))
+
+    def _store(self, entry: Entry) -> None:
+        peer = entry.record.peer
+        self.entries[peer] = entry
+        self.digest.touch(bucket_of(peer), peer)
+
+    def accuse(self, peer: str) -> None:
+        """Claim that this peer, at the incarnation that we know, has failed."""
+        incarnation, time = self.entries[peer].record.incarnation, int(self.turn.now * 1000)
+        accuser = self.signer.peer
+        sig = self.signer.sign(wire.claim_bytes(self.network, peer, incarnation, accuser, time))
+        self.merge(claims=[Claim(peer, incarnation, accuser, time, sig)])
+
+    def expire(self) -> list[str]:
+        """Forget those who departed long ago; their ids."""
+        oldest = self.turn.now - self.turn.config.departed_keep
+        gone = [
+            record.peer for record in self.departed() if self.entries[record.peer].since < oldest
+        ]
+        for peer in gone:
+            del self.entries[peer]
+            self.digest.drop(bucket_of(peer), peer)
+        return gone

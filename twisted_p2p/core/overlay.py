@@ -1,0 +1,207 @@
+"""The overlay: a small, symmetric active view of neighbours, one link a pair.
+
+HyParView (Leitao, Pereira, Rodrigues, DSN 2007), sections 4.2 to 4.4. Differs: the passive view is the directory,
+which every peer has whole, so there is no shuffle; newcomers find neighbours by the five steps of `join`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import attrs
+
+from twisted_p2p.core.actions import Changed, Kind, Reason
+from twisted_p2p.core.links import Link, Links, Purpose
+from twisted_p2p.core.membership import Membership
+from twisted_p2p.core.timers import Timer
+from twisted_p2p.core.turn import Turn
+from twisted_p2p.core.wire import NodeConnAddr, NodeConnAnswer, Record
+
+
+@attrs.define(eq=False)
+class _Request:
+    """We want this peer as a neighbour. `link`: where we have asked, once the dial is through."""
+
+    link: Link | None = None
+
+
+@attrs.define(eq=False)
+class Overlay:
+    """The active view and how it is kept full."""
+
+    turn: Turn
+    own: str
+    membership: Membership
+    links: Links
+    on_up: Callable[[Link], None]
+    on_down: Callable[[Link, Reason], None]
+    active: dict[str, Link] = attrs.field(factory=dict)
+    leaving: bool = False
+    _requests: dict[str, _Request] = attrs.field(factory=dict)
+    _refused: dict[str, float] = attrs.field(factory=dict)
+    _offered: list[Record] = attrs.field(factory=list)
+    _moving: dict[str, None] = attrs.field(factory=dict)
+    """Peers that replaced their link with us; the new one is not ours yet."""
+    _timer: Timer | None = None
+
+    def start(self) -> None:
+        """Keep the active view full from now on."""
+        self._refill_in(self.turn.jitter(self.turn.config.refill_interval))
+
+    # --- asking
+
+    def offer(self, records: Iterable[Record]) -> None:
+        """Peers to ask before any others: what a join was told to connect to."""
+        self._offered = list(records)
+        self.refill()
+
+    def refill(self) -> None:
+        """Ask as many peers as are missing from the active view."""
+        self._refill_in(self.turn.jitter(self.turn.config.refill_interval))
+        if self.leaving:
+            return
+        missing = self.turn.config.active_target - len(self.active) - len(self._requests)
+        if missing <= 0:
+            return
+        for record in self._candidates()[:missing]:
+            self._requests[record.peer] = _Request()
+            self.links.dial(Purpose.NEIGHBOUR, (record.ip_addr, record.port), record.peer)
+
+    def _refill_in(self, delay: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.turn.timers.after(delay, self.refill)
+
+    def _candidates(self) -> list[Record]:
+        offered, self._offered = self._offered, []
+        known = list(self.membership.others())
+        self.turn.rng.shuffle(known)
+        now, found = self.turn.now, dict[str, Record]()
+        self._refused = {peer: until for peer, until in self._refused.items() if until > now}
+        for record in (*offered, *known):
+            peer = record.peer
+            if peer != self.own and not (peer in self.active or peer in self._requests or peer in self._refused):
+                found.setdefault(peer, record)
+        return list(found.values())
+
+    def ask(self, link: Link, urgent: bool = False) -> None:
+        """Ask to be neighbours on an open link that we dialled. An isolated peer is always urgent."""
+        if link.peer in self.active or self.leaving:
+            return
+        self._requests[link.peer] = _Request(link)
+        self.links.send(link, NodeConnAddr(urgent=urgent or not self.active))
+
+    def opened(self, link: Link) -> None:
+        """A dial of ours for a neighbour went through."""
+        if link.peer != link.attempt.peer:
+            self._give_up(link.attempt.peer)
+        wanted = self._requests.get(link.peer)
+        if link.peer in self.active or self.leaving or (wanted is not None and wanted.link is not None):
+            self.links.hang_up(link, Reason.DONE)
+        else:
+            self.ask(link)
+
+    def answered(self, link: Link, frame: NodeConnAnswer) -> None:
+        """The answer to a request of ours, be it one that we had given up since another crossed it.
+
+        Two links may overtake one another, so the other end can have seen our request last. Then it has moved to
+        this link, and so do we.
+        """
+        if link.is_neighbour:
+            return
+        request = self._requests.get(link.peer)
+        if request is not None and request.link is link:
+            del self._requests[link.peer]
+            if not frame.accepted:
+                self._refused[link.peer] = self.turn.now + self.turn.config.refused_pause
+        if frame.accepted and not self.leaving:
+            self._add(link)
+            return
+        if link.purpose is Purpose.NEIGHBOUR:
+            self.links.hang_up(link, Reason.DONE)
+        self._refill_in(self.turn.jitter(self.turn.config.refill_interval / 5))
+
+    def _give_up(self, peer: str) -> None:
+        if self._requests.pop(peer, None) is not None:
+            self._refused[peer] = self.turn.now + self.turn.config.refused_pause
+            self._refill_in(self.turn.jitter(self.turn.config.refill_interval / 5))
+
+    def dial_failed(self, peer: str) -> None:
+        """A peer could not be reached."""
+        request = self._requests.get(peer)
+        if request is not None and request.link is None:
+            self._give_up(peer)
+
+    # --- being asked
+
+    def asked(self, link: Link, frame: NodeConnAddr) -> None:
+        """The other end asks to be neighbours on this link."""
+        if link.is_neighbour:
+            self.links.send(link, NodeConnAnswer(True))
+            return
+        accepted = self._accepts(link, frame.urgent)
+        self.links.send(link, NodeConnAnswer(accepted))
+        if accepted:
+            self._add(link)
+
+    def _accepts(self, link: Link, urgent: bool) -> bool:
+        """Two requests that cross end as the one of the lower id, at both ends."""
+        peer = link.peer
+        if self.leaving:
+            return False
+        mine = self._requests.get(peer)
+        if mine is not None:
+            if mine.link is not None and self.own < peer:
+                return False
+            del self._requests[peer]
+        if peer in self.active or len(self.active) < self.turn.config.active_max:
+            return True
+        return urgent
+
+    # --- the view itself
+
+    def _add(self, link: Link) -> None:
+        """A new link from a peer takes the place of an older one: it would not ask if the old one worked.
+
+        In a full view it takes the place of a neighbour drawn by chance.
+        """
+        old = self.active.get(link.peer)
+        if old is None and len(self.active) >= self.turn.config.active_max:
+            self.links.hang_up(self.turn.rng.choice(list(self.active.values())), Reason.DISPLACED)
+        self.active[link.peer] = link
+        link.is_neighbour = True
+        if old is not None:
+            old.is_neighbour = False
+            self.on_down(old, Reason.REPLACED)
+            self.links.hang_up(old, Reason.REPLACED)
+        elif self._moving.pop(link.peer, None) is None:
+            self.turn.tell(Changed(Kind.LINK_UP, link.peer))
+        self.on_up(link)
+
+    def lost(self, link: Link, reason: Reason) -> None:
+        """A link has ended."""
+        dialled = link.purpose is Purpose.NEIGHBOUR
+        peer = link.attempt.peer if dialled else link.peer
+        request = self._requests.get(peer)
+        if request is not None and (request.link is link or (dialled and request.link is None)):
+            self._give_up(peer)
+        if not link.is_neighbour:
+            return
+        link.is_neighbour = False
+        del self.active[link.peer]
+        self.on_down(link, reason)
+        if reason is Reason.REPLACED:
+            self._move(link.peer)
+        else:
+            self.turn.tell(Changed(Kind.LINK_DOWN, link.peer, reason=reason.value))
+        self._refill_in(self.turn.jitter(self.turn.config.refill_interval / 5))
+
+    def _move(self, peer: str) -> None:
+        """The other end has moved to another link of ours: the neighbour is lost only if that one does not come up."""
+
+        def judge() -> None:
+            if self._moving.pop(peer, "no") is None:
+                self.turn.tell(Changed(Kind.LINK_DOWN, peer, reason=Reason.REPLACED.value))
+
+        self._moving[peer] = None
+        self.turn.timers.after(self.turn.config.handshake_timeout, judge, judges=True)

@@ -1,0 +1,355 @@
+"""PeerCore: one peer's whole protocol, without input or output. It is the only thing that a shell touches.
+
+A shell calls in with what happened and the time; the core answers with a short list of actions, and is never called
+while those are being performed. It makes no input or output of its own, so a run of it is a function of its inputs.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted_p2p.core import wire
+from twisted_p2p.core.actions import Actions, Changed, Finished, Kind, Reason
+from twisted_p2p.core.antientropy import AntiEntropy
+from twisted_p2p.core.broadcast import Spread
+from twisted_p2p.core.catchup import CatchUp
+from twisted_p2p.core.config import Config
+from twisted_p2p.core.detection import Detection
+from twisted_p2p.core.flood import Flood
+from twisted_p2p.core.join import Join
+from twisted_p2p.core.links import Address, Attempt, Link, Links, Purpose
+from twisted_p2p.core.membership import Membership
+from twisted_p2p.core.overlay import Overlay
+from twisted_p2p.core.positions import Positions
+from twisted_p2p.core.turn import Turn
+from twisted_p2p.interfaces import IMessageLog, ISigner, IVerifier
+
+_HOUSEKEEPING = 60.0
+_LEAVE_POLL = 0.05
+
+
+class PeerCore:
+    """Owns the machines, and routes frames, links and time to them."""
+
+    def __init__(
+        self,
+        *,
+        config: Config,
+        network: str,
+        signer: ISigner,
+        verifier: IVerifier,
+        log: IMessageLog,
+        rng: random.Random,
+    ) -> None:
+        turn = self.turn = Turn(config, rng)
+        self.config, self.network, self.peer, self.log = config, network, signer.peer, log
+        self.membership = Membership(turn, network, signer, verifier)
+        self.positions = Positions()
+        self.links = Links(
+            turn,
+            network,
+            self.membership,
+            signer,
+            verifier,
+            lambda: self.antientropy.has_baseline,
+            self._opened,
+            self._lost,
+            self._dial_failed,
+        )
+        self.overlay = Overlay(turn, self.peer, self.membership, self.links, self._neighbour_up, self._neighbour_down)
+        self.spread = Spread(
+            turn, network, signer, verifier, self.links, self.positions, log, self._early, self._progressed
+        )
+        self.catchup = CatchUp(turn, self.links, self.positions, self.spread)
+        self.antientropy = AntiEntropy(
+            turn,
+            self.membership,
+            self.links,
+            self.positions,
+            self.spread,
+            self.catchup,
+            lambda link: self.overlay.ask(link, urgent=True),
+            self._baseline_adopted,
+            self._live,
+        )
+        self.detection = Detection(turn, self.membership, self.links, self.overlay, self.antientropy.compare)
+        self.join_steps = Join(turn, network, verifier, self.links, self.overlay)
+        self.flood = Flood(self.membership, self.links, self.overlay, config.page)
+        self.ready = False
+        self._leaving = self._left = False
+        self._routes = self._make_routes()
+
+    # --- inputs
+
+    @property
+    def next_wake(self) -> float | None:
+        """When `wake` is to be called; None: not before something else happens."""
+        return self.turn.timers.next_wake
+
+    def start(self, address: Address, now: float) -> Actions:
+        """Begin a life: alone, at this address, as a network of one to which others may come."""
+        self.turn.timers.advance(now, self.config.stall)
+        self.spread.epoch = int(now * 1000)
+        self.membership.introduce(*address)
+        self.membership.enter()
+        self.antientropy.has_baseline = self.antientropy.alone = True
+        self.overlay.start()
+        self.detection.start()
+        self.antientropy.start()
+        self._keep_house()
+        return self._end(None)
+
+    def join(self, addresses: Sequence[Address], now: float, genesis: bool = False) -> Actions:
+        """Join a network through any of these addresses, which are dialled again whenever nobody is known there.
+
+        Whoever has peers already keeps them, and meets the others.
+
+        Args:
+            genesis: we are one of several; be ready alone, and meet the others whenever they are there.
+        """
+        self._begin(now)
+        self.detection.genesis = [*addresses]
+        if genesis:
+            self._become_ready()
+        if self.antientropy.alone and not genesis:
+            self.antientropy.has_baseline = self.antientropy.alone = False
+            self.membership.withdraw()
+            self.join_steps.start([*addresses])
+        else:
+            self.detection.meet_genesis()
+        return self._end(None)
+
+    def link_up(self, number: int, dial: int | None, now: float) -> Actions:
+        """A connection is there: the one asked for by Dial `dial`, or an inbound one. `number`: the shell's name for it."""
+        self._begin(now)
+        self.links.up(number, dial)
+        return self._end(None)
+
+    def dial_failed(self, dial: int, now: float) -> Actions:
+        """The connection asked for by Dial `dial` could not be made."""
+        self._begin(now)
+        self.links.dial_failed(dial, Reason.UNREACHABLE)
+        return self._end(None)
+
+    def link_down(self, number: int, reason: Reason, now: float) -> Actions:
+        """A connection is gone."""
+        self._begin(now)
+        self.links.down(number, reason)
+        return self._end(None)
+
+    def lines_received(self, number: int, lines: Sequence[bytes], now: float) -> Actions:
+        """All whole lines of one read, without their newlines."""
+        self._begin(now)
+        link = self.links.by_id.get(number)
+        if link is not None:
+            self.links.heard(link)
+            for line in lines:
+                if line and link.end is None:
+                    self._line(link, line)
+        return self._end(link)
+
+    def broadcast(self, messages: list[bytes], now: float) -> Actions:
+        """Broadcast messages, each one encoded JSON object, that the application sent in one turn."""
+        self._begin(now)
+        self.spread.publish(messages)
+        return self._end(None)
+
+    def congested(self, number: int, now: float) -> Actions:
+        """Write no more payload to this link."""
+        return self._set_congested(number, True, now)
+
+    def drained(self, number: int, now: float) -> Actions:
+        """The link takes payload again: go on from its cursors."""
+        return self._set_congested(number, False, now)
+
+    def _set_congested(self, number: int, congested: bool, now: float) -> Actions:
+        self._begin(now)
+        link = self.links.by_id.get(number)
+        if link is not None:
+            self.links.set_congested(link, congested)
+            if not congested:
+                self.spread.drained(link)
+        return self._end(None)
+
+    def wake(self, now: float) -> Actions:
+        """It is `next_wake`, or later."""
+        self._begin(now)
+        self.turn.timers.fire()
+        return self._end(None)
+
+    def leave(self, now: float) -> Actions:
+        """Leave: Finished comes once a neighbour has all that we broadcast, or after the leave time-out."""
+        self._begin(now)
+        if not self._leaving:
+            self._leaving = True
+            self.overlay.leaving = True
+            self.join_steps.joining = False
+            if self.overlay.active:
+                self.membership.leave()
+                self.turn.timers.after(self.config.leave_timeout, self._finish)
+                self._settle_leave()
+            else:
+                self._finish()
+        return self._end(None)
+
+    def _begin(self, now: float) -> None:
+        self.turn.timers.advance(now, self.config.stall)
+
+    def _end(self, source: Link | None) -> Actions:
+        self.flood.pass_on(source)
+        self.catchup.flush()
+        self.spread.flush()
+        return self.turn.take()
+
+    # --- frames
+
+    def _line(self, link: Link, line: bytes) -> None:
+        if line[-1] == 13:
+            line = line[:-1]
+        try:
+            frame = wire.decode(line)
+        except wire.BadFrame:
+            self.links.hang_up(link, Reason.BAD_FRAME)
+            return
+        if isinstance(frame, wire.Broadcast) and link.is_open:
+            self.spread.receive(link, frame, line)
+        elif frame is None:
+            self.turn.counts["unknown_title"] += 1
+        elif link.is_open or isinstance(frame, (wire.Hello, wire.Proof, wire.Bye)):
+            self._routes[type(frame)](link, frame)
+        else:
+            self.links.hang_up(link, Reason.BAD_FRAME)
+
+    def _make_routes(self) -> dict[type, Callable[[Link, Any], None]]:
+        return {
+            wire.Hello: self.links.hello,
+            wire.Proof: self.links.proof,
+            wire.Bye: self._bye,
+            wire.Ping: lambda link, frame: self.links.send(link, wire.Pong(frame.n)),
+            wire.Pong: self.links.pong,
+            wire.AskRandomNode: self._ask_random_node,
+            wire.ResponseRandomNode: self.join_steps.random_node,
+            wire.AskNodesToConnect: self._ask_nodes_to_connect,
+            wire.ConnectableNodes: self.join_steps.connectable,
+            wire.NodeConnAddr: self.overlay.asked,
+            wire.NodeConnAnswer: self.overlay.answered,
+            wire.GiveNodesInNetwork: self.antientropy.give_nodes,
+            wire.NodesInNetwork: self._facts(self.antientropy.nodes),
+            wire.JoinedInNetwork: self._facts(lambda link, frame: self.membership.merge([frame.record])),
+            wire.Disconnect: self._facts(lambda link, frame: self.membership.merge([frame.record])),
+            wire.FailedInNetwork: self._facts(lambda link, frame: self.membership.merge(claims=[frame.claim])),
+            wire.Suspect: self.detection.suspected,
+            wire.Verdict: self.detection.verdict,
+            wire.Roots: self.antientropy.roots,
+            wire.Digest: self.antientropy.digest,
+            wire.Positions: self.antientropy.positions_told,
+            wire.Frontier: self.antientropy.frontier,
+            wire.Graft: self.catchup.grafted,
+            wire.Prune: lambda link, frame: self._count("prune_ignored"),
+            wire.Floor: self.catchup.floor,
+            wire.Broadcast: lambda link, frame: self.links.hang_up(link, Reason.BAD_FRAME),
+        }
+
+    def _count(self, name: str) -> None:
+        self.turn.counts[name] += 1
+
+    def _facts(self, merge: Callable[[Link, Any], bool]) -> Callable[[Link, Any], None]:
+        def route(link: Link, frame: Any) -> None:
+            if not merge(link, frame):
+                self.links.hang_up(link, Reason.BAD_SIGNATURE)
+
+        return route
+
+    def _bye(self, link: Link, frame: wire.Bye) -> None:
+        """The other end closes the link: its reason is the link's, if we know it."""
+        try:
+            reason = Reason(frame.reason)
+        except ValueError:
+            reason = Reason.CLOSED
+        self.links.closed_by_peer(link, reason)
+
+    def _ask_random_node(self, link: Link, frame: wire.AskRandomNode) -> None:
+        others = [record for record in self.membership.others() if record.peer != link.peer]
+        self.links.send(link, wire.ResponseRandomNode(self.turn.rng.choice(others) if others else None))
+
+    def _ask_nodes_to_connect(self, link: Link, frame: wire.AskNodesToConnect) -> None:
+        active = [other.record for other in self.overlay.active.values() if other.record and other is not link]
+        self.links.send(link, wire.ConnectableNodes([self.membership.own, *active]))
+
+    # --- what happens to links
+
+    def _opened(self, link: Link) -> None:
+        self.detection.opened(link)
+        if link.purpose is Purpose.NEIGHBOUR:
+            self.overlay.opened(link)
+        elif link.purpose in (Purpose.GENESIS, Purpose.CONTACT):
+            self.join_steps.opened(link)
+
+    def _lost(self, link: Link, reason: Reason) -> None:
+        self.detection.link_lost(link, reason)
+        self.join_steps.lost(link, reason)
+        self.overlay.lost(link, reason)
+        self.antientropy.lost(link)
+
+    def _dial_failed(self, attempt: Attempt, reason: Reason) -> None:
+        if attempt.peer:
+            self.detection.unreachable(attempt.peer)
+            self.overlay.dial_failed(attempt.peer)
+        self.join_steps.dial_failed(attempt, reason.value)
+
+    def _neighbour_up(self, link: Link) -> None:
+        self.antientropy.neighbour_up(link)
+
+    def _neighbour_down(self, link: Link, reason: Reason) -> None:
+        self.antientropy.lost(link)
+
+    def _early(self, link: Link, stream: tuple[str, int], position: int) -> None:
+        self.catchup.behind(link, stream, position, patient=True)
+
+    def _progressed(self, link: Link | None, stream: tuple[str, int], position: int) -> None:
+        self.catchup.progressed(link, stream, position)
+
+    # --- our own standing
+
+    def _baseline_adopted(self) -> None:
+        if self.peer not in self.membership.entries:
+            self.membership.enter()
+        self.join_steps.done()
+
+    def _live(self) -> None:
+        if self.antientropy.has_baseline and self.peer in self.membership.entries:
+            self._become_ready()
+
+    def _become_ready(self) -> None:
+        if not self.ready:
+            self.ready = True
+            self.turn.tell(Changed(Kind.READY, self.peer))
+
+    def _keep_house(self) -> None:
+        """Retention, and the memory of those who departed long ago."""
+        self.turn.timers.after(_HOUSEKEEPING, self._keep_house)
+        self.log.expire(self.turn.now)
+        for peer in self.membership.expire():
+            self._count("forgotten")
+        self.positions.expire(self.membership.entries, self.turn.now, 2 * self.config.retention_age)
+
+    # --- leaving
+
+    def _settle_leave(self) -> None:
+        """Ask every neighbour that has been sent all our bundles to say so; where there is none yet, look again soon."""
+        asked = False
+        for flow in self.spread.flows.values():
+            if flow.live and self.spread.own not in flow.cursor:
+                self.links.ping(flow.link, self._finish)
+                asked = True
+        if not asked:
+            self.turn.timers.after(_LEAVE_POLL, self._settle_leave)
+
+    def _finish(self) -> None:
+        if not self._left:
+            self._left = True
+            for link in list(self.links.by_id.values()):
+                self.links.hang_up(link, Reason.LEAVING)
+            self.turn.tell(Finished())

@@ -1,0 +1,61 @@
+"""Positions: of each stream the next seq wanted. They outlive the bundles, or one would be delivered twice."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+
+import attrs
+
+from twisted_p2p.core.digest import BucketDigest, bucket_of
+from twisted_p2p.interfaces import Stream
+
+
+def _new_digest(positions: Positions) -> BucketDigest[Stream]:
+    return BucketDigest(lambda stream: f"{stream[0]} {stream[1]} {positions.of(stream)}")
+
+
+@attrs.define(eq=False)
+class Positions:
+    """The positions of one peer. A stream that it has never heard of is at 1."""
+
+    _at: dict[Stream, int] = attrs.field(factory=dict)
+    _idle: dict[Stream, tuple[int, float]] = attrs.field(factory=dict)
+    """Streams of unknown origins: where they stood at some housekeeping, and when."""
+    digest: BucketDigest[Stream] = attrs.field(default=attrs.Factory(_new_digest, takes_self=True))
+
+    def of(self, stream: Stream) -> int:
+        """The next seq wanted."""
+        return self._at.get(stream, 1)
+
+    def move(self, stream: Stream, position: int) -> None:
+        """From now on `position` is wanted next."""
+        self._at[stream] = position
+        self.digest.touch(bucket_of(stream[0]), stream)
+
+    def knows(self, stream: Stream) -> bool:
+        """Whether it has ever been heard of."""
+        return stream in self._at
+
+    def expire(self, known: Container[str], now: float, age: float) -> None:
+        """Forget streams that have not moved for `age` seconds and whose origin is not `known` any more."""
+        for stream, position in list(self._at.items()):
+            if stream[0] in known:
+                self._idle.pop(stream, None)
+                continue
+            stood, since = self._idle.setdefault(stream, (position, now))
+            if stood != position:
+                self._idle[stream] = (position, now)
+            elif now - since > age:
+                del self._at[stream], self._idle[stream]
+                self.digest.drop(bucket_of(stream[0]), stream)
+
+    def in_bucket(self, bucket: int) -> list[tuple[str, int, int]]:
+        """(origin, epoch, position) of the streams of one bucket."""
+        return [(*stream, self._at[stream]) for stream in self.digest.keys(bucket)]
+
+    def streams(self) -> list[Stream]:
+        """All streams heard of."""
+        return list(self._at)
+
+    def __len__(self) -> int:
+        return len(self._at)

@@ -1,0 +1,64 @@
+"""What the layers ask of one another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from zope.interface import Attribute, Interface
+
+Stream = tuple[str, int]
+"""(origin, epoch): all that one peer broadcasts in one life of its log."""
+
+
+class ISigner(Interface):
+    """Signs for one peer."""
+
+    peer: str = Attribute("The peer's id: its public key, 64 hex digits.")
+
+    def sign(data: bytes) -> str:  # type: ignore[empty-body]  # zope methods have no body
+        """Sign `data`; 128 hex digits."""
+
+
+class IVerifier(Interface):
+    """Checks signatures of any peer."""
+
+    def verify(peer: str, data: bytes, signature: str) -> bool:  # type: ignore[empty-body]
+        """Whether `signature` over `data` was made by `peer`. Never raises."""
+
+
+class IMessageLog(Interface):
+    """Keeps bundles by stream and seq, as the lines that travelled."""
+
+    def append(stream: Stream, seq: int, line: bytes, now: float) -> None:
+        """Keep `line`, the next one of `stream`, until retention takes it."""
+
+    def read(stream: Stream, seq: int, max_bytes: int) -> Sequence[bytes]:  # type: ignore[empty-body]
+        """Lines of `stream` from `seq` on, in order, at least one where held, at most about `max_bytes`."""
+
+    def floor(stream: Stream) -> int:  # type: ignore[empty-body]
+        """The oldest seq held of `stream`; 0 where none is."""
+
+    def expire(now: float) -> None:
+        """Drop what is older than the retention."""
+
+    def commit() -> None:
+        """Make lasting what was appended; raises where that fails."""
+
+
+class IPeerShell(Interface):
+    """Runs a PeerCore: stamps the time, performs its actions, keeps its one timer."""
+
+    core = Attribute("The PeerCore that this shell runs; None before `start`.")
+    address = Attribute("(host, port) under which others reach this peer.")
+
+    def start() -> object:
+        """Listen; a Deferred of None, failing with CannotListen."""
+
+    def broadcast(encoded: Sequence[bytes]) -> None:
+        """Broadcast messages, each one JSON object as it travels, in this order."""
+
+    def join(addresses: Sequence[tuple[str, int]]) -> None:
+        """Join through any of `addresses`, retrying until it works."""
+
+    def leave() -> object:
+        """Leave gracefully and close everything; a Deferred of None, bounded in time."""

@@ -1,0 +1,1 @@
+"""The shell that runs a PeerCore on a Twisted reactor."""

@@ -1,0 +1,1 @@
+"""The shell that runs many PeerCores in virtual time."""

@@ -1,0 +1,460 @@
+"""A network of PeerCores in virtual time: one process, one heap, one seed.
+
+It runs the shipped core unchanged and carries the wire's real bytes. Links are TCP as a peer sees it: what was written
+arrives in order after a latency, or stalls while the way is cut or the reader is stopped, or is lost with the
+connection. Who writes faster than the other end reads is told that the link is congested.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
+from itertools import count
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import AlreadyCalled, AlreadyCancelled
+from zope.interface import implementer
+
+from twisted_p2p.core.actions import Actions, Bundle, Changed, Deliver, Dial, Finished, Gap, Hangup, Reason, Write
+from twisted_p2p.core.config import LAN, Config
+from twisted_p2p.core.peer import PeerCore
+from twisted_p2p.core.streamlog import MemoryLog
+from twisted_p2p.interfaces import IPeerShell, ISigner, IVerifier
+
+BEGINNING = 1_600_000_000.0
+"""When a world begins, in seconds since 1970."""
+WINDOW = 262_144
+"""Bytes that a connection holds in each direction before its writer is told that it is congested."""
+
+Address = tuple[str, int]
+Told = Deliver | Gap | Changed | Finished
+
+
+@implementer(ISigner)
+@attrs.define(eq=False)
+class CheapSigner:
+    """Signs with a hash: it tells changed bytes, in a microsecond, and keeps no secret."""
+
+    peer: str
+
+    def sign(self, data: bytes) -> str:
+        """128 hex digits."""
+        return cheap_signature(self.peer, data)
+
+
+@implementer(IVerifier)
+class CheapVerifier:
+    """Checks the signatures of CheapSigner."""
+
+    def verify(self, peer: str, data: bytes, signature: str) -> bool:
+        """Whether it is the one."""
+        return signature == cheap_signature(peer, data)
+
+
+def cheap_signature(peer: str, data: bytes) -> str:
+    """What stands for a signature in a simulated world."""
+    return blake2b(data, key=bytes.fromhex(peer)).hexdigest()
+
+
+@attrs.define(eq=False)
+class Call:
+    """A delayed call, as Twisted's IDelayedCall knows it."""
+
+    when: float
+    function: Callable[[], object] | None
+
+    def cancel(self) -> None:
+        """Do not make the call."""
+        if self.function is None:
+            raise AlreadyCalled()
+        if self.function is _cancelled:
+            raise AlreadyCancelled()
+        self.function = _cancelled
+
+    def active(self) -> bool:
+        """Whether it is still to come."""
+        return self.function is not None and self.function is not _cancelled
+
+
+def _cancelled() -> None:
+    """Stands for a call that will not be made."""
+
+
+@attrs.define(eq=False)
+class Pipe:
+    """One direction of a connection. `arrived`: lines that wait for a stopped reader; `due`: when the last one arrives."""
+
+    reader: SimPeer
+    number: int
+    due: float = 0.0
+    unread: int = 0
+    congested: bool = False
+    closed: bool = False
+    arrived: list[tuple[list[bytes], int]] = attrs.field(factory=list)
+
+
+@attrs.define(eq=False)
+class Connection:
+    """A connection. `ends[i]` is the pipe into the i-th peer: 0 dialled, 1 was dialled."""
+
+    ends: tuple[Pipe, Pipe]
+
+    def into(self, peer: SimPeer) -> Pipe:
+        """The pipe that this peer reads."""
+        return self.ends[0] if self.ends[0].reader is peer else self.ends[1]
+
+    def out_of(self, peer: SimPeer) -> Pipe:
+        """The pipe that this peer writes."""
+        return self.ends[1] if self.ends[0].reader is peer else self.ends[0]
+
+
+@implementer(IPeerShell)
+class SimPeer:
+    """The shell of one simulated peer. What the application is told is kept: `received`, `gaps`, `changes`."""
+
+    def __init__(self, world: World, name: str, address: Address, config: Config, signer: ISigner) -> None:
+        self.world, self.name, self.address = world, name, address
+        rng = random.Random(f"{world.seed} {name}")
+        self.log = MemoryLog(config)
+        self.core = PeerCore(
+            config=config, network=world.network, signer=signer, verifier=world.verifier, log=self.log, rng=rng
+        )
+        self.peer = signer.peer
+        self.connections: dict[int, Connection] = {}
+        self.sink: Callable[[Told], object] = self._keep
+        self.received: list[Bundle] = []
+        self.gaps: list[Gap] = []
+        self.changes: list[Changed] = []
+        self.running = self.frozen = self.finished = False
+        self.clock_error = 0.0
+        self.left: Deferred[None] = Deferred()
+        self._waiting: list[Callable[[], object]] = []
+        self._timer: Call | None = None
+
+    def __repr__(self) -> str:
+        return f"<{self.name} {self.peer[:6]}>"
+
+    # --- what an application does
+
+    def start(self) -> Deferred[None]:
+        """Listen, and be a network of one."""
+        self.running = True
+        self.world.listening[self.address] = self
+        self.do(lambda now: self.core.start(self.address, now))
+        return succeed(None)
+
+    def join(self, addresses: Sequence[Address], genesis: bool = False) -> None:
+        """Join through these addresses."""
+        self.do(lambda now: self.core.join(addresses, now, genesis))
+
+    def broadcast(self, encoded: Sequence[bytes]) -> None:
+        """Broadcast encoded messages."""
+        self.do(lambda now: self.core.broadcast(list(encoded), now))
+
+    def leave(self) -> Deferred[None]:
+        """Leave gracefully."""
+        self.do(lambda now: self.core.leave(now))
+        return self.left
+
+    # --- what happens to a process
+
+    def kill(self) -> None:
+        """As by kill -9: the kernel closes the sockets."""
+        self.running = False
+        self.world.listening.pop(self.address, None)
+        for connection in list(self.connections.values()):
+            self.world.close(connection, self)
+        self.connections = {}
+
+    def freeze(self) -> None:
+        """As by SIGSTOP: connections stay, nothing is read, no timer fires."""
+        self.frozen = True
+
+    def thaw(self) -> None:
+        """As by SIGCONT."""
+        self.frozen = False
+        waiting, self._waiting = self._waiting, []
+        for call in waiting:
+            call()
+        self._set_timer()
+
+    # --- running the core
+
+    def do(self, call: Callable[[float], Actions]) -> None:
+        """Call into the core and perform what it asks for; a stopped process does so later."""
+        if not self.running:
+            return
+        if self.frozen:
+            self._waiting.append(lambda: self.do(call))
+            return
+        self._perform(call(self.world.now + self.clock_error))
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        wake = self.core.next_wake
+        if self._timer is not None and self._timer.active():
+            if wake is not None and self._timer.when == max(wake - self.clock_error, self.world.now):
+                return
+            self._timer.cancel()
+        self._timer = None
+        if wake is not None and self.running and not self.frozen:
+            self._timer = self.world.at(wake - self.clock_error, self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        self.do(self.core.wake)
+
+    def _perform(self, actions: Actions) -> None:
+        self.log.commit()
+        for action in actions:
+            if isinstance(action, Write):
+                self.world.write(self, action)
+            elif isinstance(action, Dial):
+                self.world.dial(self, action)
+            elif isinstance(action, Hangup):
+                connection = self.connections.pop(action.link, None)
+                if connection is not None:
+                    self.world.close(connection, self)
+            else:
+                self.sink(action)
+                if isinstance(action, Finished):
+                    self._finish()
+
+    def _finish(self) -> None:
+        self.finished = True
+        self.kill()
+        if not self.left.called:
+            self.left.callback(None)
+
+    def _keep(self, told: Told) -> None:
+        if isinstance(told, Deliver):
+            self.received.extend(told.bundles)
+        elif isinstance(told, Gap):
+            self.gaps.append(told)
+        elif isinstance(told, Changed):
+            self.changes.append(told)
+
+
+class World:
+    """Virtual time, and the network between the peers.
+
+    Args:
+        seed: all chance in it comes from this.
+        latency: one way, seconds, at least and at most; drawn once for each direction of a connection.
+    """
+
+    def __init__(
+        self,
+        seed: int = 0,
+        config: Config = LAN,
+        network: str = "sim",
+        latency: tuple[float, float] = (0.0005, 0.005),
+        verifier: IVerifier | None = None,
+    ) -> None:
+        self.seed, self.config, self.network, self.latency = seed, config, network, latency
+        self.rng = random.Random(seed)
+        self.verifier: IVerifier = CheapVerifier() if verifier is None else verifier
+        self.now = BEGINNING
+        self.events = 0
+        self.peers: list[SimPeer] = []
+        self.listening: dict[Address, SimPeer] = {}
+        self._heap: list[tuple[float, int, Call]] = []
+        self._order = count()
+        self._cuts: dict[tuple[SimPeer, SimPeer], list[Callable[[], object]]] = {}
+
+    # --- time
+
+    def at(self, when: float, function: Callable[[], object]) -> Call:
+        """Call `function` at a time, or now if that has passed."""
+        call = Call(max(when, self.now), function)
+        heapq.heappush(self._heap, (call.when, next(self._order), call))
+        return call
+
+    def callLater(self, delay: float, function: Callable[..., object], *args: Any, **kwargs: Any) -> Call:
+        """As IReactorTime has it."""
+        return self.at(self.now + delay, lambda: function(*args, **kwargs))
+
+    def seconds(self) -> float:
+        """As IReactorTime has it."""
+        return self.now
+
+    def run(self, seconds: float) -> None:
+        """Let so much time pass."""
+        self.run_until(lambda: False, seconds)
+
+    def run_until(self, condition: Callable[[], object], limit: float) -> bool:
+        """Let time pass until the condition holds, or `limit` seconds have passed; whether it holds."""
+        end = self.now + limit
+        while not condition():
+            if not self._heap or self._heap[0][0] > end:
+                self.now = end
+                return bool(condition())
+            self.now, _, call = heapq.heappop(self._heap)
+            function, call.function = call.function, None
+            if function is not None and function is not _cancelled:
+                self.events += 1
+                function()
+        return True
+
+    # --- peers
+
+    def add(
+        self,
+        name: str = "",
+        config: Config | None = None,
+        signer: ISigner | None = None,
+        address: Address | None = None,
+    ) -> SimPeer:
+        """A new peer; it does nothing before `start`."""
+        number = len(self.peers)
+        name = name or f"peer{number}"
+        if signer is None:
+            signer = CheapSigner(blake2b(f"{self.seed} {name}".encode(), digest_size=32).hexdigest())
+        if address is None:
+            address = (f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}", 5050)
+        peer = SimPeer(self, name, address, config or self.config, signer)
+        self.peers.append(peer)
+        return peer
+
+    def genesis(self, **options: Any) -> SimPeer:
+        """A new genesis, started."""
+        peer = self.add(**options)
+        peer.start()
+        peer.join([], genesis=True)
+        return peer
+
+    def newcomer(self, *through: SimPeer, **options: Any) -> SimPeer:
+        """A new peer, started, that joins through the given ones, or through the first of all."""
+        peer = self.add(**options)
+        peer.start()
+        peer.join([other.address for other in through or self.peers[:1]])
+        return peer
+
+    @property
+    def running(self) -> list[SimPeer]:
+        """The peers that are up."""
+        return [peer for peer in self.peers if peer.running]
+
+    # --- the network
+
+    def cut(self, source: SimPeer, target: SimPeer, both: bool = True) -> None:
+        """From now on nothing gets from `source` to `target`, nor back if `both`."""
+        self._cuts.setdefault((source, target), [])
+        if both:
+            self._cuts.setdefault((target, source), [])
+
+    def heal(self) -> None:
+        """All ways are open again; what stalled goes on its way."""
+        cuts, self._cuts = self._cuts, {}
+        for stalled in cuts.values():
+            for go in stalled:
+                go()
+
+    def partition(self, left: Sequence[SimPeer], right: Sequence[SimPeer]) -> None:
+        """Cut every way between two groups."""
+        for one in left:
+            for other in right:
+                self.cut(one, other)
+
+    def _delay(self) -> float:
+        return self.rng.uniform(*self.latency)
+
+    def _send(self, source: SimPeer, target: SimPeer, go: Callable[[], object]) -> None:
+        """Do `go` once the way from `source` to `target` is open."""
+        stalled = self._cuts.get((source, target))
+        if stalled is None:
+            go()
+        else:
+            stalled.append(go)
+
+    def dial(self, peer: SimPeer, action: Dial) -> None:
+        """Connect, or fail: at once where nobody listens, after the time-out where no answer comes back."""
+        target = self.listening.get((action.host, action.port))
+        outcome: list[bool] = []
+
+        def fail() -> None:
+            if not outcome:
+                outcome.append(False)
+                peer.do(lambda now: peer.core.dial_failed(action.dial, now))
+
+        def answer() -> None:
+            if target is None or not target.running:
+                self.at(self.now + self._delay(), fail)
+            else:
+                self._send(target, peer, lambda: self.at(self.now + self._delay(), connected))
+
+        def connected() -> None:
+            if not outcome and target is not None and target.running and peer.running:
+                outcome.append(True)
+                self._connect(peer, target, action.dial)
+
+        self.at(self.now + action.timeout, fail)
+        if target is None:
+            self.at(self.now + self._delay(), fail)
+        else:
+            self._send(peer, target, lambda: self.at(self.now + self._delay(), answer))
+
+    def _connect(self, peer: SimPeer, target: SimPeer, dial: int) -> None:
+        numbers = next(self._order), next(self._order)
+        connection = Connection((Pipe(peer, numbers[0]), Pipe(target, numbers[1])))
+        peer.connections[numbers[0]] = target.connections[numbers[1]] = connection
+        target.do(lambda now: target.core.link_up(numbers[1], None, now))
+        peer.do(lambda now: peer.core.link_up(numbers[0], dial, now))
+
+    def write(self, peer: SimPeer, action: Write) -> None:
+        """Carry lines to the other end."""
+        connection = peer.connections.get(action.link)
+        if connection is None:
+            return
+        pipe = connection.out_of(peer)
+        if pipe.closed:
+            return
+        size = sum(map(len, action.lines)) + len(action.lines)
+        pipe.unread += size
+        if pipe.unread > WINDOW and not pipe.congested:
+            pipe.congested = True
+            back = connection.into(peer).number
+            self.at(self.now, lambda: peer.do(lambda now: peer.core.congested(back, now)))
+
+        def arrive() -> None:
+            self._read(connection, pipe, peer, action.lines, size)
+
+        def go() -> None:
+            pipe.due = max(self.now + self._delay(), pipe.due)
+            self.at(pipe.due, arrive)
+
+        self._send(peer, pipe.reader, go)
+
+    def _read(self, connection: Connection, pipe: Pipe, writer: SimPeer, lines: list[bytes], size: int) -> None:
+        reader = pipe.reader
+        if pipe.closed or not reader.running or pipe.number not in reader.connections:
+            return
+        if reader.frozen:
+            reader._waiting.append(lambda: self._read(connection, pipe, writer, lines, size))
+            return
+        pipe.unread -= size
+        reader.do(lambda now: reader.core.lines_received(pipe.number, lines, now))
+        if pipe.congested and pipe.unread <= WINDOW // 2:
+            pipe.congested = False
+            back = connection.into(writer).number
+            writer.do(lambda now: writer.core.drained(back, now))
+
+    def close(self, connection: Connection, peer: SimPeer) -> None:
+        """`peer` closes: the other end sees what was written before, then the end; it writes in vain from now on."""
+        pipe = connection.out_of(peer)
+        connection.into(peer).closed = True
+        other = pipe.reader
+
+        def end() -> None:
+            if other.connections.pop(pipe.number, None) is not None:
+                other.do(lambda now: other.core.link_down(pipe.number, Reason.CLOSED, now))
+
+        def go() -> None:
+            pipe.due = max(self.now + self._delay(), pipe.due)
+            self.at(pipe.due, end)
+
+        self._send(peer, other, go)
