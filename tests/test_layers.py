@@ -16,7 +16,7 @@ PACKAGE = "twisted_p2p"
 LAYERS = (
     ("words", ("errors", "interfaces")),
     ("core", ("core",)),
-    ("adapters", ("identity", "store", "metrics")),
+    ("adapters", ("identity", "messages", "shell", "store", "metrics")),
     ("shells", ("net", "sim")),
     ("api", ("node",)),
     ("faces", ("tap", "console", "events", "blocking", "testing", "__init__")),
@@ -230,9 +230,7 @@ class PackageTests(SynchronousTestCase):
         """Listing the plugins loads nothing of ours: an error in the package leaves other commands alone."""
         path = ROOT / "twisted" / "plugins" / "p2p_plugin.py"
         plugin = Module("twisted.plugins.p2p_plugin", str(path), ast.parse(path.read_text(encoding="utf-8")))
-        self.assertEqual(
-            [found.name for found in imports_of(plugin)], ["twisted.application.service.ServiceMaker"]
-        )
+        self.assertEqual([found.name for found in imports_of(plugin)], ["twisted.application.service.ServiceMaker"])
 
     def test_twisted_stays_whole(self) -> None:
         """Installing the package does not overwrite Twisted: the tree has no __init__.py of Twisted's."""

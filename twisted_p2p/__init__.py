@@ -1,0 +1,44 @@
+"""A peer-to-peer network on Twisted: a broadcast reaches every peer, exactly once, in its sender's order.
+
+`Network` is for plain blocking programs, `Node` for Twisted ones; `twistd -n p2p` runs a peer without any code.
+"""
+
+from __future__ import annotations
+
+from twisted_p2p.blocking import Network
+from twisted_p2p.core.actions import Changed, Gap, Kind, Reason
+from twisted_p2p.core.config import LAN, TEST, WAN, Config
+from twisted_p2p.errors import (
+    BadAddress,
+    CannotListen,
+    JoinError,
+    MessageTooBig,
+    NotJSON,
+    NotRunning,
+    P2PError,
+    WrongThread,
+)
+from twisted_p2p.messages import Message
+from twisted_p2p.node import Node
+
+__all__ = [
+    "LAN",
+    "TEST",
+    "WAN",
+    "BadAddress",
+    "CannotListen",
+    "Changed",
+    "Config",
+    "Gap",
+    "JoinError",
+    "Kind",
+    "Message",
+    "MessageTooBig",
+    "Network",
+    "Node",
+    "NotJSON",
+    "NotRunning",
+    "P2PError",
+    "Reason",
+    "WrongThread",
+]

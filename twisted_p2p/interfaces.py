@@ -15,14 +15,14 @@ class ISigner(Interface):
 
     peer: str = Attribute("The peer's id: its public key, 64 hex digits.")
 
-    def sign(data: bytes) -> str:  # type: ignore[empty-body]  # zope methods have no body
+    def sign(data: bytes) -> str:
         """Sign `data`; 128 hex digits."""
 
 
 class IVerifier(Interface):
     """Checks signatures of any peer."""
 
-    def verify(peer: str, data: bytes, signature: str) -> bool:  # type: ignore[empty-body]
+    def verify(peer: str, data: bytes, signature: str) -> bool:
         """Whether `signature` over `data` was made by `peer`. Never raises."""
 
 
@@ -32,10 +32,10 @@ class IMessageLog(Interface):
     def append(stream: Stream, seq: int, line: bytes, now: float) -> None:
         """Keep `line`, the next one of `stream`, until retention takes it."""
 
-    def read(stream: Stream, seq: int, max_bytes: int) -> Sequence[bytes]:  # type: ignore[empty-body]
+    def read(stream: Stream, seq: int, max_bytes: int) -> Sequence[bytes]:
         """Lines of `stream` from `seq` on, in order, at least one where held, at most about `max_bytes`."""
 
-    def floor(stream: Stream) -> int:  # type: ignore[empty-body]
+    def floor(stream: Stream) -> int:
         """The oldest seq held of `stream`; 0 where none is."""
 
     def expire(now: float) -> None:
@@ -43,22 +43,3 @@ class IMessageLog(Interface):
 
     def commit() -> None:
         """Make lasting what was appended; raises where that fails."""
-
-
-class IPeerShell(Interface):
-    """Runs a PeerCore: stamps the time, performs its actions, keeps its one timer."""
-
-    core = Attribute("The PeerCore that this shell runs; None before `start`.")
-    address = Attribute("(host, port) under which others reach this peer.")
-
-    def start() -> object:
-        """Listen; a Deferred of None, failing with CannotListen."""
-
-    def broadcast(encoded: Sequence[bytes]) -> None:
-        """Broadcast messages, each one JSON object as it travels, in this order."""
-
-    def join(addresses: Sequence[tuple[str, int]]) -> None:
-        """Join through any of `addresses`, retrying until it works."""
-
-    def leave() -> object:
-        """Leave gracefully and close everything; a Deferred of None, bounded in time."""

@@ -202,9 +202,7 @@ class AntiEntropy:
             streams.extend(self.positions.in_bucket(bucket))
             bucket += 1
         self.alone = False
-        self.links.send(
-            link, NodesInNetwork(page.nodes, page.claims, streams, bucket if bucket < BUCKETS else None)
-        )
+        self.links.send(link, NodesInNetwork(page.nodes, page.claims, streams, bucket if bucket < BUCKETS else None))
 
     def nodes(self, link: Link, frame: NodesInNetwork) -> bool:
         """A page of facts, and of the baseline if we asked for one; False if a signature was bad."""

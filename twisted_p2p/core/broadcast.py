@@ -131,7 +131,9 @@ class Spread:
         if early is not None:
             self._release(stream, early)
 
-    def _accept(self, source: Link | None, stream: Stream, seq: int, line: bytes, frame: Broadcast | None = None) -> None:
+    def _accept(
+        self, source: Link | None, stream: Stream, seq: int, line: bytes, frame: Broadcast | None = None
+    ) -> None:
         """Take the next bundle of a stream: to the log, to every link, to the application unless it is our own."""
         self.positions.move(stream, seq + 1)
         self.log.append(stream, seq, line, self.turn.now)

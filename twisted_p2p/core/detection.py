@@ -130,9 +130,7 @@ class Detection:
         suspicion.rounds += 1
         for link in self._witnesses(peer):
             self.links.send(link, Suspect(peer, suspicion.incarnation))
-        self.turn.timers.after(
-            self.turn.config.suspicion_timeout, lambda: self._decide(peer, suspicion), judges=True
-        )
+        self.turn.timers.after(self.turn.config.suspicion_timeout, lambda: self._decide(peer, suspicion), judges=True)
 
     def _witnesses(self, peer: str) -> Sequence[Link]:
         links = [link for other, link in self.overlay.active.items() if other != peer and other not in self.suspicions]

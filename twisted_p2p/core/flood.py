@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import attrs
 
 from twisted_p2p.core.links import Link, Links
@@ -30,7 +32,7 @@ class Flood:
         if source is not None and source.end is None and source.is_open and not source.is_neighbour:
             self._send(source, own)
 
-    def _send(self, link: Link, facts: list[Fact]) -> None:
+    def _send(self, link: Link, facts: Sequence[Fact]) -> None:
         if len(facts) <= 3:
             for fact in facts:
                 self.links.send(link, _frame(fact))

@@ -32,7 +32,7 @@ class Entry:
 
     @property
     def status(self) -> str:
-        """"alive", "failed" or "left"."""
+        """ "alive", "failed" or "left"."""
         if self.claim is not None:
             return FAILED
         return self.record.state
@@ -217,9 +217,7 @@ class Membership:
     def expire(self) -> list[str]:
         """Forget those who departed long ago; their ids."""
         oldest = self.turn.now - self.turn.config.departed_keep
-        gone = [
-            record.peer for record in self.departed() if self.entries[record.peer].since < oldest
-        ]
+        gone = [record.peer for record in self.departed() if self.entries[record.peer].since < oldest]
         for peer in gone:
             del self.entries[peer]
             self.digest.drop(bucket_of(peer), peer)

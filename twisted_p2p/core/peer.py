@@ -150,6 +150,18 @@ class PeerCore:
                     self._line(link, line)
         return self._end(link)
 
+    def link_fault(self, number: int, reason: Reason, now: float) -> Actions:
+        """The other end does not keep to the framing: hang up."""
+        self._begin(now)
+        link = self.links.by_id.get(number)
+        if link is not None:
+            self.links.hang_up(link, reason)
+        return self._end(None)
+
+    def unsent(self) -> int:
+        """Own bundles that no neighbour has been sent yet; 0 without neighbours."""
+        return self.spread.unsent()
+
     def broadcast(self, messages: list[bytes], now: float) -> Actions:
         """Broadcast messages, each one encoded JSON object, that the application sent in one turn."""
         self._begin(now)
@@ -339,6 +351,9 @@ class PeerCore:
 
     def _settle_leave(self) -> None:
         """Ask every neighbour that has been sent all our bundles to say so; where there is none yet, look again soon."""
+        if not self.overlay.active:
+            self._finish()
+            return
         asked = False
         for flow in self.spread.flows.values():
             if flow.live and self.spread.own not in flow.cursor:

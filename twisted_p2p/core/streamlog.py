@@ -11,7 +11,6 @@ from zope.interface import implementer
 from twisted_p2p.core.config import Config
 from twisted_p2p.interfaces import IMessageLog, Stream
 
-
 _COMPACT = 1024
 
 
@@ -50,7 +49,8 @@ class MemoryLog:
     """
 
     config: Config
-    bytes: int = 0
+    size: int = 0
+    """Bytes held."""
     _streams: dict[Stream, _Lines] = attrs.field(factory=dict)
     _arrivals: deque[tuple[float, Stream, int]] = attrs.field(factory=deque)
     _count: int = 0
@@ -65,10 +65,10 @@ class MemoryLog:
                 self._drop_first(stream, held)
             held = self._streams[stream] = _Lines(seq)
         held.lines.append(line)
-        self.bytes += len(line)
+        self.size += len(line)
         self._count += 1
         self._arrivals.append((now, stream, seq))
-        if self._count > self.config.retention_count or self.bytes > self.config.retention_bytes:
+        if self._count > self.config.retention_count or self.size > self.config.retention_bytes:
             self.expire(now)
 
     def read(self, stream: Stream, seq: int, max_bytes: int) -> Sequence[bytes]:
@@ -96,7 +96,7 @@ class MemoryLog:
         while self._arrivals and (
             self._arrivals[0][0] < oldest
             or self._count > self.config.retention_count
-            or self.bytes > self.config.retention_bytes
+            or self.size > self.config.retention_bytes
         ):
             _, stream, seq = self._arrivals.popleft()
             held = self._streams.get(stream)
@@ -107,7 +107,7 @@ class MemoryLog:
         """Memory needs none."""
 
     def _drop_first(self, stream: Stream, held: _Lines) -> None:
-        self.bytes -= held.drop_first()
+        self.size -= held.drop_first()
         self._count -= 1
         if held.first == held.end:
             del self._streams[stream]

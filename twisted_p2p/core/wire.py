@@ -6,7 +6,7 @@ unknown title are counted and ignored, anything else that does not fit ends the 
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -309,9 +309,9 @@ def bundle_line(origin: str, epoch: int, seq: int, sig: str, messages: bytes) ->
 class WireMessage(Struct, frozen=True):
     """One element of a bundle's `messages`. `time`: seconds since 1970, of the origin's clock."""
 
-    id: PeerId
+    id: Annotated[str, Meta(min_length=64, max_length=64)]
     title: Annotated[str, Meta(max_length=100)]
-    message: msgspec.Raw
+    message: Any
     time: float
 
 

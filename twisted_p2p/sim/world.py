@@ -15,7 +15,7 @@ from itertools import count
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.error import AlreadyCalled, AlreadyCancelled
 from zope.interface import implementer
 
@@ -23,7 +23,8 @@ from twisted_p2p.core.actions import Actions, Bundle, Changed, Deliver, Dial, Fi
 from twisted_p2p.core.config import LAN, Config
 from twisted_p2p.core.peer import PeerCore
 from twisted_p2p.core.streamlog import MemoryLog
-from twisted_p2p.interfaces import IPeerShell, ISigner, IVerifier
+from twisted_p2p.interfaces import ISigner, IVerifier
+from twisted_p2p.shell import IPeerShell, Told
 
 BEGINNING = 1_600_000_000.0
 """When a world begins, in seconds since 1970."""
@@ -31,7 +32,6 @@ WINDOW = 262_144
 """Bytes that a connection holds in each direction before its writer is told that it is congested."""
 
 Address = tuple[str, int]
-Told = Deliver | Gap | Changed | Finished
 
 
 @implementer(ISigner)
@@ -118,6 +118,7 @@ class SimPeer:
 
     def __init__(self, world: World, name: str, address: Address, config: Config, signer: ISigner) -> None:
         self.world, self.name, self.address = world, name, address
+        self.clock = world
         rng = random.Random(f"{world.seed} {name}")
         self.log = MemoryLog(config)
         self.core = PeerCore(
@@ -140,12 +141,11 @@ class SimPeer:
 
     # --- what an application does
 
-    def start(self) -> Deferred[None]:
+    def start(self) -> None:
         """Listen, and be a network of one."""
         self.running = True
         self.world.listening[self.address] = self
         self.do(lambda now: self.core.start(self.address, now))
-        return succeed(None)
 
     def join(self, addresses: Sequence[Address], genesis: bool = False) -> None:
         """Join through these addresses."""
@@ -219,10 +219,10 @@ class SimPeer:
                 connection = self.connections.pop(action.link, None)
                 if connection is not None:
                     self.world.close(connection, self)
+            elif isinstance(action, Finished):
+                self._finish()
             else:
                 self.sink(action)
-                if isinstance(action, Finished):
-                    self._finish()
 
     def _finish(self) -> None:
         self.finished = True

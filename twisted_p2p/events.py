@@ -1,0 +1,291 @@
+"""What happens at a node, for those who may be slower than it: a bounded queue, and the file that --events writes."""
+
+from __future__ import annotations
+
+import collections
+import errno
+import os
+import select
+import sys
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from twisted_p2p.core.actions import Changed, Gap, Kind
+
+if TYPE_CHECKING:
+    from twisted_p2p.node import Message, Node
+
+QUEUED_MAX = 100_000
+"""Messages that wait for a slow listener: a quarter of a minute of a busy network."""
+QUEUED_BYTES = 64 * 1024 * 1024
+"""The same in bytes of JSON, where messages are big."""
+_NEWS_MAX = 100_000
+"""Other entries that wait: more than a directory has peers, several times."""
+
+STDOUT = "-"
+"""The --events FILE that means standard output."""
+
+_TOLD = (Kind.JOINED, Kind.LEFT, Kind.FAILED, Kind.LINK_UP, Kind.LINK_DOWN)
+
+if TYPE_CHECKING:
+    Item = list[Message] | Gap | Changed | str
+    Entry = tuple[float, Item]
+
+
+class Backlog:
+    """A bounded queue with a thread behind it, which hands on what happens at a node.
+
+    A node can't wait for its listeners. While the queue is full, messages are not kept; the listener then gets, in
+    their place in each stream, the Gap that they leave. `dropped` counts them.
+    """
+
+    log = Logger(namespace="p2p")
+
+    def __init__(
+        self,
+        consume: Callable[[list[Entry]], object],
+        seconds: Callable[[], float],
+        name: str,
+        batch: int = 64,
+        limit: int = QUEUED_MAX,
+        limit_bytes: int = QUEUED_BYTES,
+    ) -> None:
+        """Make the queue; `start` starts its thread.
+
+        Args:
+            consume: called in the thread with up to `batch` entries, each an item and when it was put.
+            seconds: the time since 1970.
+            name: what the thread does, for the log and for debuggers.
+            limit: messages queued or being consumed; a turn's messages stay together.
+        """
+        self._consume = consume
+        self._seconds = seconds
+        self._name = name
+        self._batch = batch
+        self._limit, self._limit_bytes = limit, limit_bytes
+        self._entries: collections.deque[tuple[Entry, int, int]] = collections.deque()
+        self._held = self._bytes = self._news = 0
+        self._lost: dict[tuple[str, int], Gap] = {}
+        self._changed = threading.Condition()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name=f"p2p {name}", daemon=True)
+        self.dropped = 0
+        self.abandoned = False
+        """Nobody waits for this queue any more: `consume` should return soon."""
+
+    @property
+    def waiting(self) -> int:
+        """Messages queued or being consumed."""
+        return self._held
+
+    def start(self) -> None:
+        """Begin to hand on. Not before a fork: threads do not survive it."""
+        self._thread.start()
+
+    def messages(self, messages: list[Message]) -> None:
+        """Queue a turn's messages, or note the gap that they leave."""
+        size = len(msgspec.json.encode([message.message for message in messages]))
+        with self._changed:
+            if self._lost or self._held >= self._limit or self._bytes >= self._limit_bytes:
+                self._drop(messages)
+            else:
+                self._append(messages, len(messages), size)
+
+    def put(self, item: Gap | Changed | str) -> None:
+        """Queue something rare."""
+        with self._changed:
+            if self._news < _NEWS_MAX:
+                self._append(item, 0, 0)
+            else:
+                self.dropped += 1
+
+    def close(self, timeout: float) -> bool:
+        """Hand on what is queued, for at most `timeout` seconds, and end the thread. Whether all was handed on.
+
+        Called by the listener itself, in the thread, it drops what is queued instead.
+        """
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        if threading.current_thread() is not self._thread:
+            if self._thread.ident is not None:
+                self._thread.join(timeout)
+            if not self._thread.is_alive():
+                return True
+        with self._changed:
+            self.abandoned = True
+            self._entries.clear()
+            self._lost.clear()
+        return False
+
+    def _append(self, item: Item, count: int, size: int) -> None:
+        self._entries.append(((self._seconds(), item), count, size))
+        self._held += count
+        self._bytes += size
+        self._news += not count
+        self._changed.notify()
+
+    def _drop(self, messages: list[Message]) -> None:
+        if not self._lost:
+            self.log.warn("{name}: too slow, messages are being dropped.", name=self._name)
+        self.dropped += len(messages)
+        for message in messages:
+            stream = (message.origin, message.epoch)
+            known = self._lost.get(stream)
+            first = known.first if known is not None else message.seq
+            self._lost[stream] = Gap(message.origin, message.epoch, first, message.seq)
+
+    def _run(self) -> None:
+        while True:
+            taken = self._take()
+            if not taken:
+                return
+            self._consume([entry for entry, _, _ in taken])
+            with self._changed:
+                for _, count, size in taken:
+                    self._held -= count
+                    self._bytes -= size
+                    self._news -= not count
+
+    def _take(self) -> list[tuple[Entry, int, int]]:
+        """The next entries, as soon as there are any; none: the queue is closed and empty."""
+        with self._changed:
+            while not (self._entries or self._lost or self._closed):
+                self._changed.wait()
+            if not self._entries:
+                # Everything older has been handed on: this is the place of the gaps.
+                for gap in self._lost.values():
+                    self._append(gap, 0, 0)
+                self._lost.clear()
+            return [self._entries.popleft() for _ in range(min(self._batch, len(self._entries)))]
+
+
+class Output:
+    """Whole lines to a descriptor. What can't be written is lost; that is logged once, until it works again."""
+
+    log = Logger(namespace="p2p")
+
+    def __init__(self, fd: int, name: str) -> None:
+        self._fd = fd
+        self._name = name
+        self._cut = False
+        self._failed = 0
+
+    def write(self, data: bytes) -> None:
+        """Write all of `data`, which ends with a newline; waits where the reader does not read. Never raises."""
+        lines = data.count(b"\n")
+        rest = memoryview(b"\n" + data if self._cut else data)
+        try:
+            while rest:
+                rest = rest[self._write_some(rest) :]
+                self._cut = bool(rest)
+        except OSError as error:
+            if not self._failed:
+                self.log.error(
+                    "Can't write to {name}: {error}. Its lines are lost until this changes.",
+                    name=self._name,
+                    error=error.strerror,
+                )
+            self._failed += lines
+            return
+        if self._failed:
+            self.log.info("Writing to {name} again; {n} lines were lost.", name=self._name, n=self._failed)
+            self._failed = 0
+
+    def _write_some(self, data: memoryview) -> int:
+        try:
+            return os.write(self._fd, data)
+        except BlockingIOError:
+            # Somebody who shares the descriptor has made it non-blocking.
+            waiter = select.poll()
+            waiter.register(self._fd, select.POLLOUT)
+            waiter.poll()
+            return 0
+
+
+class EventsWriter:
+    """Writes what happens at a node for other programs: one JSON object a line, appended to a file."""
+
+    def __init__(self, node: Node, clock: IReactorTime, path: str) -> None:
+        """Args:
+        path: the file, or "-" for standard output.
+        """
+        self._node = node
+        self._path = path
+        self._fd = -1
+        self._output: Output | None = None
+        self._backlog = Backlog(self._write, clock.seconds, "events")
+        node.on_messages(self._backlog.messages)
+        node.on_gap(self._backlog.put)
+        node.on_change(self._change)
+
+    def open(self) -> None:
+        """Open the file and begin to write to it. Raises OSError where it can't be opened."""
+        if self._path == STDOUT:
+            if sys.__stdout__ is None:
+                raise OSError(errno.EBADF, "standard output is closed")
+            self._fd = os.dup(1)
+        else:
+            self._fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        self._output = Output(self._fd, "standard output" if self._path == STDOUT else self._path)
+        self._backlog.start()
+
+    def ready(self) -> None:
+        """The node has joined its network, or listens and is a genesis."""
+        self._backlog.put(Changed(Kind.READY, self._node.peer, port=self._node.port))
+
+    def close(self, timeout: float = 2.0) -> None:
+        """Write what has happened so far, for at most `timeout` seconds, and close the file."""
+        if self._output is not None and self._backlog.close(timeout):
+            os.close(self._fd)
+        self._output = None
+
+    def _change(self, changed: Changed) -> None:
+        if changed.kind in _TOLD and changed.peer != self._node.peer:
+            self._backlog.put(changed)
+
+    def _write(self, entries: list[Entry]) -> None:
+        output = self._output
+        if output is not None:
+            lines = [event for at, item in entries for event in events_of(at, item)]
+            output.write(_ENCODER.encode_lines(lines))
+
+
+_ENCODER = msgspec.json.Encoder()
+
+
+def events_of(at: float, item: Item) -> list[dict[str, Any]]:
+    """The objects that say what happened `at`, in seconds since 1970."""
+    if isinstance(item, list):
+        return [
+            {
+                "event": "message",
+                "at": at,
+                "peer": message.origin,
+                "epoch": message.epoch,
+                "seq": message.seq,
+                "id": message.id,
+                "title": message.title,
+                "message": message.message,
+                "time": message.time,
+            }
+            for message in item
+        ]
+    if isinstance(item, Gap):
+        gap = {"event": "gap", "at": at, "peer": item.origin, "epoch": item.epoch}
+        return [gap | {"first": item.first, "last": item.last}]
+    if isinstance(item, Changed):
+        event = {"event": item.kind.value, "at": at, "peer": item.peer}
+        if item.kind is Kind.JOINED:
+            event |= {"ip_addr": item.ip_addr, "port": item.port}
+        elif item.kind is Kind.READY:
+            event |= {"port": item.port}
+        elif item.kind is Kind.LINK_DOWN:
+            event |= {"reason": item.reason}
+        return [event]
+    return []

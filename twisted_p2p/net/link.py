@@ -1,0 +1,113 @@
+"""The protocol on a connection: line-delimited JSON, cut from chunks within a bound, and back-pressure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twisted.internet.interfaces import IAddress, IConsumer, IPushProducer, ITCPTransport
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+if TYPE_CHECKING:
+    from twisted_p2p.net.service import PeerService
+
+
+class LineSplitter:
+    """Cuts a byte stream into lines, however it arrives, in linear time and with memory for one line.
+
+    Twisted's line receivers take quadratic time for long lines in small reads, and deliver lines after one that was
+    too long.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.overflowed = False
+        """A line was longer than `limit`, its end excluded; nothing after it is delivered."""
+        self._tail = bytearray()
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The lines that `data` completes, without their newlines."""
+        if self.overflowed:
+            return []
+        if b"\n" not in data:
+            self._tail += data
+            self._check(len(self._tail))
+            return []
+        if self._tail:
+            self._tail += data
+            data = bytes(self._tail)
+        lines = data.split(b"\n")
+        self._tail = bytearray(lines.pop())
+        if len(data) > self.limit:
+            for number, line in enumerate(lines):
+                self._check(len(line) - line.endswith(b"\r"))
+                if self.overflowed:
+                    return lines[:number]
+            self._check(len(self._tail))
+        return lines
+
+    def _check(self, size: int) -> None:
+        if size > self.limit + 1 or (size > self.limit and not self._tail.endswith(b"\r")):
+            self.overflowed = True
+            self._tail = bytearray()
+
+
+@implementer(IPushProducer)
+class LinkProtocol(Protocol):
+    """One connection. It decides nothing: lines, pauses and the end go to the PeerService."""
+
+    transport: ITCPTransport
+
+    def __init__(self, service: PeerService, dial: int | None) -> None:
+        self.service, self.dial = service, dial
+        self.number = 0
+        self.hung_up = False
+        self._splitter = LineSplitter(service.config.line_max)
+
+    def connectionMade(self) -> None:
+        """Small frames go out at once, and a full buffer is told to the core."""
+        self.transport.setTcpNoDelay(True)
+        self.transport.setTcpKeepAlive(True)
+        IConsumer(self.transport).registerProducer(self, True)
+        self.service.link_made(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Hand over the whole lines."""
+        if self.hung_up:
+            return
+        lines = self._splitter.feed(data)
+        if lines:
+            self.service.lines_received(self, lines)
+        if self._splitter.overflowed:
+            self.service.line_too_long(self)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Gone, for whatever reason."""
+        self.service.link_lost(self)
+
+    def pauseProducing(self) -> None:
+        """The buffer is full: the other end reads slowly."""
+        self.service.congested(self)
+
+    def resumeProducing(self) -> None:
+        """The buffer is empty again."""
+        self.service.drained(self)
+
+    def stopProducing(self) -> None:
+        """The connection is about to be lost; `connectionLost` tells."""
+
+
+class LinkFactory(Factory):
+    """Builds LinkProtocols: for whoever connects to us, or for one `dial` of ours."""
+
+    noisy = False
+
+    def __init__(self, service: PeerService, dial: int | None = None) -> None:
+        self.service, self.dial = service, dial
+
+    def buildProtocol(self, addr: IAddress | None) -> LinkProtocol:
+        """A protocol for one new connection."""
+        protocol = LinkProtocol(self.service, self.dial)
+        protocol.factory = self
+        return protocol

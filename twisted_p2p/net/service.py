@@ -1,0 +1,261 @@
+"""PeerService: runs a PeerCore on a reactor: stamps the time, performs the actions, keeps one timer."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import attrs
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IConsumer, IDelayedCall, IListeningPort
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from twisted_p2p.core.actions import Actions, Dial, Finished, Hangup, Reason, Write
+from twisted_p2p.core.config import LAN, Config
+from twisted_p2p.core.peer import PeerCore
+from twisted_p2p.core.streamlog import MemoryLog
+from twisted_p2p.errors import CannotListen
+from twisted_p2p.identity import Ed25519Signer, Ed25519Verifier
+from twisted_p2p.net.dialer import Dialer
+from twisted_p2p.net.link import LinkFactory, LinkProtocol
+from twisted_p2p.shell import IPeerShell, Told
+
+BACKLOG = 1024
+"""Connections that the kernel keeps for us while we are busy; Twisted's own 50 is short for a genesis."""
+CLOSE_TIMEOUT = 2.0
+"""Seconds that a closed connection may take to send what was written; then it is aborted."""
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """Where one peer listens, and in which network.
+
+    Attributes:
+        port: 0 for any free one.
+        interface: the address to listen on.
+        advertise: (host, port) under which others reach us; None: `interface`; a port of None: the real one.
+    """
+
+    port: int = 0
+    interface: str = "127.0.0.1"
+    advertise: tuple[str, int | None] | None = None
+    network: str = "p2p"
+    config: Config = LAN
+
+
+@implementer(IPeerShell)
+class PeerService(MultiService):
+    """The shell of one peer on real sockets.
+
+    Args:
+        reactor: for time and TCP; none is reached for globally.
+    """
+
+    log = Logger()
+
+    def __init__(self, reactor: Any, settings: Settings) -> None:
+        super().__init__()
+        self.clock, self.settings, self.config = reactor, settings, settings.config
+        signer = Ed25519Signer()
+        self.peer = signer.peer
+        self.message_log = MemoryLog(settings.config)
+        self.core = PeerCore(
+            config=settings.config,
+            network=settings.network,
+            signer=signer,
+            verifier=Ed25519Verifier(),
+            log=self.message_log,
+            rng=random.Random(random.SystemRandom().getrandbits(64)),
+        )
+        self.sink: Callable[[Told], object] = lambda told: None
+        self.address = (settings.interface, settings.port)
+        self._factory = LinkFactory(self)
+        self._dialer = Dialer(reactor, partial(LinkFactory, self), self._dial_failed)
+        self._listening: IListeningPort | None = None
+        self._links: dict[int, LinkProtocol] = {}
+        self._numbers = 0
+        self._calls: deque[Callable[[float], Actions]] = deque()
+        self._busy = False
+        self._timer: IDelayedCall | None = None
+        self._last_now = self._offset = 0.0
+        self._leaving: Deferred[None] | None = None
+        self._closing = False
+
+    # --- what an application does
+
+    def start(self) -> None:
+        """Listen, and be a network of one.
+
+        Raises:
+            CannotListen: the port is taken, or the interface is not ours.
+        """
+        port, interface = self.settings.port, self.settings.interface
+        try:
+            self._listening = self.clock.listenTCP(port, self._factory, backlog=BACKLOG, interface=interface)
+        except CannotListenError as error:
+            raise CannotListen(
+                f"Cannot listen on {interface} port {port}: {error.socketError}. "
+                "Choose another port, or stop the program that has it."
+            ) from error
+        assert self._listening is not None
+        real = self._listening.getHost().port  # type: ignore[union-attr]  # of listenTCP it is an IPv4Address or IPv6Address
+        host, advertised = self.settings.advertise or (interface, None)
+        self.address = (host, advertised or real)
+        self._run(lambda now: self.core.start(self.address, now))
+
+    def join(self, addresses: Sequence[tuple[str, int]], genesis: bool = False) -> None:
+        """Join through any of `addresses`, retrying until it works."""
+        self._run(lambda now: self.core.join(addresses, now, genesis))
+
+    def broadcast(self, encoded: Sequence[bytes]) -> None:
+        """Broadcast encoded messages, in this order."""
+        self._run(lambda now: self.core.broadcast(list(encoded), now))
+
+    def leave(self) -> Deferred[None]:
+        """Leave gracefully and close everything, within the leave time-out and the close time-out."""
+        if self._listening is None:
+            return succeed(None)
+        if self._leaving is None:
+            self._leaving = Deferred()
+            self._run(self.core.leave)
+        return self._leaving
+
+    # --- running the core
+
+    def _now(self) -> float:
+        """The reactor's time, which is the wall clock's, but never earlier than before."""
+        now = float(self.clock.seconds()) + self._offset
+        if now < self._last_now:
+            self._offset += self._last_now - now
+            now = self._last_now
+        self._last_now = now
+        return now
+
+    def _run(self, call: Callable[[float], Actions]) -> None:
+        """Call into the core and perform what it asks for; what comes up meanwhile waits until that is done."""
+        self._calls.append(call)
+        if self._busy:
+            return
+        self._busy = True
+        try:
+            while self._calls:
+                self._perform(self._calls.popleft()(self._now()))
+        finally:
+            self._busy = False
+        self._set_timer()
+
+    def _perform(self, actions: Actions) -> None:
+        if not actions:
+            return
+        self.message_log.commit()
+        for action in actions:
+            if isinstance(action, Write):
+                link = self._links.get(action.link)
+                if link is not None:
+                    action.lines.append(b"")
+                    link.transport.write(b"\n".join(action.lines))
+            elif isinstance(action, Dial):
+                self._dialer.dial(action)
+            elif isinstance(action, Hangup):
+                self._hang_up(action)
+            elif isinstance(action, Finished):
+                self._close()
+            else:
+                self.sink(action)
+
+    def _set_timer(self) -> None:
+        """Keep one delayed call, not later than the core's first deadline; an early one does no harm."""
+        wake = None if self._closing else self.core.next_wake
+        if wake is None:
+            return
+        delay = max(0.0, wake - self._last_now)
+        if self._timer is None:
+            self._timer = self.clock.callLater(delay, self._wake)
+        elif self._timer.getTime() > self.clock.seconds() + delay:
+            self._timer.reset(delay)
+
+    def _wake(self) -> None:
+        self._timer = None
+        self._run(self.core.wake)
+
+    # --- connections
+
+    def link_made(self, link: LinkProtocol) -> None:
+        """A connection is there."""
+        if self._closing:
+            link.transport.abortConnection()
+            return
+        self._numbers += 1
+        link.number = self._numbers
+        self._links[link.number] = link
+        self._run(lambda now: self.core.link_up(link.number, link.dial, now))
+
+    def lines_received(self, link: LinkProtocol, lines: list[bytes]) -> None:
+        """Whole lines have arrived."""
+        self._run(lambda now: self.core.lines_received(link.number, lines, now))
+
+    def line_too_long(self, link: LinkProtocol) -> None:
+        """The other end does not keep to the protocol."""
+        self._run(lambda now: self.core.link_fault(link.number, Reason.LINE_TOO_LONG, now))
+
+    def congested(self, link: LinkProtocol) -> None:
+        """Its buffer is full."""
+        self._run(lambda now: self.core.congested(link.number, now))
+
+    def drained(self, link: LinkProtocol) -> None:
+        """Its buffer is empty."""
+        self._run(lambda now: self.core.drained(link.number, now))
+
+    def link_lost(self, link: LinkProtocol) -> None:
+        """A connection is gone."""
+        if self._links.pop(link.number, None) is not None and not self._closing:
+            self._run(lambda now: self.core.link_down(link.number, Reason.CLOSED, now))
+        if self._closing and not self._links:
+            self._closed()
+
+    def _dial_failed(self, dial: int) -> None:
+        self._run(lambda now: self.core.dial_failed(dial, now))
+
+    def _hang_up(self, action: Hangup) -> None:
+        link = self._links.get(action.link)
+        if link is None or link.hung_up:
+            return
+        link.hung_up = True
+        if action.abort:
+            link.transport.abortConnection()
+            return
+        IConsumer(link.transport).unregisterProducer()
+        link.transport.loseConnection()
+        self.clock.callLater(CLOSE_TIMEOUT, self._abort, link)
+
+    def _abort(self, link: LinkProtocol) -> None:
+        if link.number in self._links:
+            link.transport.abortConnection()
+
+    # --- the end
+
+    def _close(self) -> None:
+        """The core has left and hung up everywhere: stop listening and wait until the last words are out."""
+        self._closing = True
+        self._dialer.stop()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not self._links:
+            self._closed()
+
+    def _closed(self) -> None:
+        port, self._listening = self._listening, None
+        if port is not None and self._leaving is not None:
+            stopped = port.stopListening()
+            leaving = self._leaving
+            if stopped is None:
+                leaving.callback(None)
+            else:
+                stopped.addBoth(lambda result: leaving.callback(None))

@@ -1,0 +1,302 @@
+"""Node: this process's peer, as an application holds it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import attrs
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from twisted_p2p.core.actions import Changed, Deliver, Gap, Kind
+from twisted_p2p.core.config import LAN, Config
+from twisted_p2p.errors import NotRunning
+from twisted_p2p.messages import Encoder, Message, decode
+from twisted_p2p.net.directory import Entry, PeerDirectory
+from twisted_p2p.net.service import PeerService, Settings
+from twisted_p2p.shell import IPeerShell, Told
+
+WINDOW = 64
+"""Own bundles that may wait for the fastest neighbour before `broadcast` lets its caller wait, too: about 2 MiB."""
+TURN = 262_144
+"""Bytes of messages that are published in one turn of the event loop."""
+PAUSE = 0.002
+"""Seconds until it is tried again when the window is full."""
+
+
+@attrs.define(eq=False)
+class _Batch:
+    """Encoded messages that wait to be published, and who waits for that."""
+
+    messages: list[bytes]
+    accepted: Deferred[None]
+
+
+class Node(Service):
+    """A peer of the network.
+
+    Callbacks are called one at a time, in the reactor's thread, in each origin's order. One that raises is logged and
+    stops nothing.
+
+    Args:
+        reactor: the reactor to run on.
+        port: to listen on; 0 for any free one.
+        interface: the address to listen on.
+        advertise: (host, port) under which others reach us, where that is not `interface`; the port may be None.
+        genesis: the network may begin with us.
+        join: addresses of genesis peers. Without any, and no genesis, we stay alone until `join_network`.
+        network: its name; peers of other networks are refused.
+        config: a profile of settings.
+        shell: what runs the protocol: sockets, unless a test has it otherwise (`twisted_p2p.testing`).
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        *,
+        port: int = 0,
+        interface: str = "127.0.0.1",
+        advertise: tuple[str, int | None] | None = None,
+        genesis: bool = False,
+        join: Sequence[tuple[str, int]] = (),
+        network: str = "p2p",
+        config: Config = LAN,
+        shell: Callable[[Any, Settings], IPeerShell] = PeerService,
+    ) -> None:
+        settings = Settings(port=port, interface=interface, advertise=advertise, network=network, config=config)
+        self.shell = running = shell(reactor, settings)
+        self.genesis = genesis
+        self.peer: str = running.peer
+        self.directory = PeerDirectory()
+        self._addresses = [*join]
+        self._clock = running.clock
+        self._encoder = Encoder(running.core.config.message_max)
+        self._outbox: deque[_Batch] = deque()
+        self._flushing: Any = None
+        self._listening = self._joined = self._stopping = False
+        self._when_listening: list[Deferred[None]] = []
+        self._when_joined: list[Deferred[None]] = []
+        self._on_messages: list[Callable[[list[Message]], object]] = []
+        self._on_gap: list[Callable[[Gap], object]] = []
+        running.sink = self._told
+        self.directory.subscribe(self._changed)
+
+    # --- life
+
+    def privilegedStartService(self) -> None:
+        """Listen.
+
+        Raises:
+            CannotListen: the port is taken, or the interface is not ours.
+        """
+        super().privilegedStartService()
+        self._listen()
+
+    def startService(self) -> None:
+        """Listen, unless that was done before, and begin to join."""
+        self._listen()
+        super().startService()
+        self.directory.startService()
+        if self.genesis or self._addresses:
+            self.shell.join(self._addresses, genesis=self.genesis)
+
+    def _listen(self) -> None:
+        if not self._listening:
+            self.shell.start()
+            self._listening = True
+            self.directory.set_own(self.peer, self.address)
+            _fire(self._when_listening)
+
+    def stopService(self) -> Deferred[None]:
+        """Send what was broadcast, leave, and close everything; takes a few seconds at most."""
+        super().stopService()
+        self._publish_all()
+        self._stopping = True
+        if self._flushing is not None:
+            self._flushing.cancel()
+            self._flushing = None
+        left = self.shell.leave()
+        self.directory.stopService()
+        return left
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """(host, port) under which others reach us; the port is the real one once we listen."""
+        address: tuple[str, int] = self.shell.address
+        return address
+
+    @property
+    def port(self) -> int:
+        """The port that we listen on, once we do."""
+        return self.address[1]
+
+    def when_listening(self) -> Deferred[None]:
+        """Fires once the port is open."""
+        return _when(self._listening, self._when_listening)
+
+    def when_joined(self) -> Deferred[None]:
+        """Fires once we are in a network; for a genesis, once it listens."""
+        return _when(self._joined, self._when_joined)
+
+    def join_network(self, host: str = "127.0.0.1", port: int = 5050) -> Deferred[None]:
+        """Join the network of whoever listens there; tries again until it works.
+
+        Raises:
+            NotRunning: the node was not started.
+        """
+        self._check_running()
+        self._joined = False
+        self._addresses.append((host, port))
+        self.shell.join(self._addresses)
+        return self.when_joined()
+
+    # --- what there is
+
+    @property
+    def nodes_in_network(self) -> list[Entry]:
+        """Every peer of the network, ourselves included: [{"ip_addr", "port", "peer"}, ...]."""
+        return self.directory.nodes()
+
+    @property
+    def connections(self) -> list[Entry]:
+        """Our neighbours, in the same shape."""
+        return self.directory.neighbours()
+
+    # --- broadcasting
+
+    def broadcast(self, value: Any) -> Deferred[str]:
+        """Broadcast any JSON value to every peer.
+
+        Returns:
+            A Deferred of the message's id. It fires when the message is on its way, which is late where the network
+            can't take more: wait for it, and you never fill your memory.
+        Raises:
+            NotRunning
+        """
+        identity, encoded = self.prepare(value)
+        return self.broadcast_prepared([encoded]).addCallback(lambda _: identity)
+
+    def broadcast_all(self, values: Sequence[Any]) -> Deferred[list[str]]:
+        """Broadcast several values, in this order; one Deferred for all their ids. All or none are sent."""
+        prepared = [self.prepare(value) for value in values]
+        done = self.broadcast_prepared([encoded for _, encoded in prepared])
+        return done.addCallback(lambda _: [identity for identity, _ in prepared])
+
+    def prepare(self, value: Any) -> tuple[str, bytes]:
+        """Give a value an id and make it what travels. May be called in any thread.
+
+        Raises:
+            MessageTooBig, NotJSON
+        """
+        return self._encoder.encode(value, self._clock.seconds())
+
+    def broadcast_prepared(self, messages: list[bytes]) -> Deferred[None]:
+        """Broadcast what `prepare` made, in this order; fires once it is accepted.
+
+        Raises:
+            NotRunning: the node was not started, or has been stopped.
+        """
+        self._check_running()
+        batch = _Batch(messages, Deferred())
+        self._outbox.append(batch)
+        self._flush_in(0)
+        return batch.accepted
+
+    def _check_running(self) -> None:
+        if not self._listening or self._stopping:
+            raise NotRunning()
+
+    def _flush_in(self, delay: float) -> None:
+        if self._flushing is None:
+            self._flushing = self._clock.callLater(delay, self._flush)
+
+    def _flush(self) -> None:
+        """End of a turn: publish what it broadcast, as far as the network takes it."""
+        self._flushing = None
+        ready: list[_Batch] = []
+        size = 0
+        crowded = self.shell.core.unsent() > WINDOW
+        while self._outbox and size < TURN and not crowded:
+            batch = self._outbox.popleft()
+            size += sum(map(len, batch.messages))
+            ready.append(batch)
+        self._publish(ready)
+        if self._outbox:
+            self._flush_in(PAUSE if crowded else 0)
+
+    def _publish_all(self) -> None:
+        ready = list(self._outbox)
+        self._outbox.clear()
+        self._publish(ready)
+
+    def _publish(self, batches: list[_Batch]) -> None:
+        if batches:
+            self.shell.broadcast([message for batch in batches for message in batch.messages])
+        for batch in batches:
+            batch.accepted.callback(None)
+
+    # --- listening
+
+    def on_message(self, callback: Callable[[Message], object]) -> None:
+        """Call `callback` with every message that another peer broadcasts."""
+
+        def each(messages: list[Message]) -> None:
+            for message in messages:
+                self._call(callback, message)
+
+        self._on_messages.append(each)
+
+    def on_messages(self, callback: Callable[[list[Message]], object]) -> None:
+        """Call `callback` with lists of messages, as they arrive together; cheaper where there are many."""
+        self._on_messages.append(callback)
+
+    def on_change(self, callback: Callable[[Changed], object]) -> None:
+        """Call `callback` when a peer joins, leaves or fails, a neighbour comes or goes, and when we have joined."""
+        self.directory.subscribe(callback)
+
+    def on_gap(self, callback: Callable[[Gap], object]) -> None:
+        """Call `callback` when bundles can no longer be had from anybody."""
+        self._on_gap.append(callback)
+
+    def _told(self, told: Told) -> None:
+        if isinstance(told, Deliver):
+            if self._on_messages:
+                messages = [message for bundle in told.bundles for message in decode(bundle)]
+                for callback in self._on_messages:
+                    self._call(callback, messages)
+        elif isinstance(told, Changed):
+            self.directory.update(told)
+        elif isinstance(told, Gap):
+            for on_gap in self._on_gap:
+                self._call(on_gap, told)
+
+    def _changed(self, changed: Changed) -> None:
+        if changed.kind is Kind.READY:
+            self._joined = True
+            _fire(self._when_joined)
+
+    def _call(self, callback: Callable[[Any], object], argument: Any) -> None:
+        try:
+            callback(argument)
+        except Exception:  # noqa: BLE001  # an application's callback may raise anything, and stops nothing
+            self.log.failure("A callback of the application failed")
+
+
+def _when(done: bool, waiting: list[Deferred[None]]) -> Deferred[None]:
+    waiter: Deferred[None] = Deferred(lambda cancelled: waiting.remove(cancelled))
+    if done:
+        waiter.callback(None)
+    else:
+        waiting.append(waiter)
+    return waiter
+
+
+def _fire(waiting: list[Deferred[None]]) -> None:
+    ready, waiting[:] = waiting[:], []
+    for waiter in ready:
+        waiter.callback(None)

@@ -1,0 +1,35 @@
+"""What runs a PeerCore: sockets in `net`, virtual time in `sim`. A Node sits on either."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from twisted.internet.defer import Deferred
+from zope.interface import Attribute, Interface
+
+from twisted_p2p.core.actions import Changed, Deliver, Gap
+
+Told = Deliver | Gap | Changed
+"""What an application is told."""
+
+
+class IPeerShell(Interface):
+    """Runs a PeerCore: stamps the time, performs its actions, keeps its one timer."""
+
+    core = Attribute("The PeerCore that this shell runs.")
+    clock = Attribute("Its IReactorTime.")
+    peer = Attribute("The peer's id.")
+    sink = Attribute("Called with each Deliver, Gap and Changed.")
+    address = Attribute("(host, port) under which others reach this peer.")
+
+    def start() -> None:
+        """Listen, and be a network of one; raises CannotListen."""
+
+    def broadcast(encoded: Sequence[bytes]) -> None:
+        """Broadcast messages, each one JSON object as it travels, in this order."""
+
+    def join(addresses: Sequence[tuple[str, int]], genesis: bool = False) -> None:
+        """Join through any of `addresses`, retrying until it works. `genesis`: be ready alone, too."""
+
+    def leave() -> Deferred[None]:
+        """Leave gracefully and close everything, bounded in time."""

@@ -1,0 +1,242 @@
+"""`twistd -n p2p` and `twist p2p`: the options, and the service that they make."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any, NoReturn
+
+from twisted.application.service import Service
+from twisted.internet import defer
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import ILogObserver, Logger, textFileLogObserver
+from twisted.python import usage
+
+from twisted_p2p.console import Console, News, Stdin, Style, address_text, readable, why_not_joined
+from twisted_p2p.core.actions import Changed, Kind
+from twisted_p2p.core.config import LAN
+from twisted_p2p.errors import BadAddress, CannotListen
+from twisted_p2p.events import STDOUT, EventsWriter, Output
+from twisted_p2p.node import Node
+
+PORT = 5050
+GENESIS = ("127.0.0.1", PORT)
+NETWORK = "p2p"
+_ANY_HOST = ("0.0.0.0", "::")
+_PIDFILE = "twistd.pid"  # twistd's own default
+
+
+def parse_address(text: str, port_needed: bool = True) -> tuple[str, int | None]:
+    """Read HOST:PORT, where an IPv6 host is in brackets. Raises BadAddress."""
+    host, colon, port = text.rpartition(":")
+    if not port_needed and (not colon or text.endswith("]")):
+        host, port = text, str(PORT)
+        colon = ""
+    bracketed = host.startswith("[") and host.endswith("]")
+    name = host[1:-1] if bracketed else host
+    good = bracketed == (":" in name) and name and name.isprintable() and not set(name) & set(" []/@")
+    if not good or not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
+        raise BadAddress(f"{readable(text)!r} is no address: {BadAddress()}")
+    return name, int(port) if colon else None
+
+
+class Options(usage.Options):
+    """What may be said after `twistd -n p2p`. It only parses."""
+
+    longdesc = (
+        "Runs a peer. The first one of a network is its genesis: twistd -n p2p --genesis. The others join it: "
+        "twistd -n p2p. Every line typed or piped in is broadcast, and shown at all the others."
+    )
+    optFlags = [
+        ["genesis", "g", "Be a peer through which others join; needs nobody else to start."],
+        ["no-console", None, "Do not read lines from standard input, nor show messages."],
+    ]
+    optParameters = [
+        ["port", "p", None, "Port to listen on, 0 for any free one. [default: 5050 with --genesis, else 0]"],
+        ["interface", None, "127.0.0.1", "Address of this machine to listen on."],
+        ["advertise", None, None, "HOST[:PORT] under which others reach this peer. [default: as --interface]"],
+        ["network", None, NETWORK, "The network's name; peers of other networks are refused."],
+        ["events", None, None, "FILE to which events are appended, as JSON, one a line; - is standard output."],
+    ]
+    compData = usage.Completions(optActions={"events": usage.CompleteFiles()})
+
+    def __init__(self) -> None:
+        usage.Options.__init__(self)
+        self["join"] = []
+
+    def opt_join(self, text: str) -> None:
+        """HOST:PORT of a genesis, or of any other peer, to join. May be repeated. [default: 127.0.0.1:5050]"""
+        with _usage("--join"):
+            self["join"].append(parse_address(text))
+
+    def opt_version(self) -> NoReturn:
+        """Display the version of twisted_p2p and exit."""
+        print("twisted_p2p version:", _version())
+        sys.exit(0)
+
+    def parseOptions(self, options: list[str] | None = None) -> None:
+        """Parse; as a command of twistd or twist, say what is wrong in one line and exit with 1.
+
+        They themselves print all options first, and twist exits with 64.
+        """
+        try:
+            usage.Options.parseOptions(self, options)
+        except usage.UsageError as error:
+            if self.parent is None:
+                raise
+            program = os.path.basename(sys.argv[0])
+            sys.exit(f"{program} p2p: {error} (Options: {program} p2p --help)")
+
+    def postOptions(self) -> None:
+        with _usage("--port"):
+            self["port"] = _parse_port(self["port"], PORT if self["genesis"] else 0)
+        with _usage("--network"):
+            _check_network(self["network"])
+        with _usage("--advertise"):
+            self._check_addresses()
+        if not self["join"] and not self["genesis"]:
+            self["join"] = [GENESIS]
+        if self["events"] not in (None, STDOUT):
+            # twistd may change its folder before the file is opened.
+            self["events"] = os.path.abspath(self["events"])
+        if self.parent is not None:
+            self._tell_parent(self.parent)
+
+    def _check_addresses(self) -> None:
+        if self["advertise"] is not None:
+            self["advertise"] = parse_address(self["advertise"], port_needed=False)
+        self["interface"] = self["interface"].removeprefix("[").removesuffix("]")
+        if not self["interface"]:
+            raise usage.UsageError("--interface: an address of this machine is needed.")
+        host = self["interface"] if self["advertise"] is None else self["advertise"][0]
+        if host in _ANY_HOST:
+            raise usage.UsageError(
+                f"{host} is no address at which others reach this peer: add --advertise HOST[:PORT] with one."
+            )
+
+    @property
+    def is_daemon(self) -> bool:
+        """Whether twistd will detach the process from its terminal."""
+        parent = self.parent
+        return parent is not None and "nodaemon" in parent and not (parent["nodaemon"] or parent["debug"])
+
+    def _tell_parent(self, parent: dict[str, Any]) -> None:
+        """Adapt twistd's own options, where the user has left them alone."""
+        if parent.get("pidfile") == _PIDFILE:
+            # The second peer in one folder would be taken for the first.
+            parent["pidfile"] = f"twistd-p2p-{self['port']}.pid" if self.is_daemon else ""
+        if self["events"] != STDOUT:
+            return
+        if self.is_daemon:
+            raise usage.UsageError("--events -: a daemon has no standard output; use twistd -n, or a file.")
+        if parent.get("logfile", "") in (None, "-") and not parent.get("logger"):
+            parent["logger"] = "twisted_p2p.tap.log_to_stderr"
+        if parent.get("logFile") is sys.stdout:  # twist's
+            parent["logFile"] = sys.stderr
+
+
+@contextlib.contextmanager
+def _usage(option: str) -> Iterator[None]:
+    """What is wrong with a value becomes what is wrong with the option."""
+    try:
+        yield
+    except ValueError as error:
+        raise usage.UsageError(f"{option}: {error}") from None
+
+
+def _parse_port(text: str | None, default: int) -> int:
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and int(text) <= 65535):
+        raise ValueError(f"{readable(text)!r} is no port: a port is a number from 0 to 65535.")
+    return int(text)
+
+
+def _check_network(name: str) -> None:
+    if not (1 <= len(name) <= 64 and all("!" <= character <= "~" for character in name)):
+        raise ValueError("a network's name has 1 to 64 printable ASCII characters, and no spaces.")
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("twisted_p2p")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown (not installed)"
+
+
+def log_to_stderr() -> ILogObserver:
+    """A log observer for twistd, where standard output is for the events."""
+    return textFileLogObserver(sys.stderr)
+
+
+class CannotStart(SystemExit, Exception):
+    """Ends the process with 1 and without a traceback.
+
+    twistd looks for an Exception to remove its pid file, and to tell the command that waits for its daemon; Python
+    itself for a SystemExit.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.code = 1
+
+
+class PeerProcess(Service):
+    """A node with all that makes it a program: console, events file, banner, signals."""
+
+    log = Logger(namespace="p2p")
+
+    def __init__(
+        self,
+        node: Node,
+        clock: IReactorTime,
+        options: Options,
+        console: Console | None,
+        events: EventsWriter | None,
+    ) -> None:
+        self.node = node
+        self._options = options
+        self._console = console
+        self._events = events
+        self._signals = Signals()
+        node.on_change(self._change)
+        if console is None:
+            node.on_change(News(clock, node.peer, self._tell).change)
+
+    def privilegedStartService(self) -> None:
+        super().privilegedStartService()
+        with self._or_exit():
+            self.node.privilegedStartService()
+
+    def startService(self) -> None:
+        super().startService()
+        with self._or_exit():
+            if self._events is not None:
+                self._events.open()
+            self.node.startService()
+        for line in banner(self.node.peer, self.node.address, self._options):
+            self._tell(line)
+        self._joined = self.node.when_joined()
+        self._joined.addCallbacks(self._ready, lambda _: None)
+        if self._console is not None:
+            self._console.start()
+        self._signals.install()
+
+    @defer.inlineCallbacks
+    def stopService(self) -> Iterator[Any]:
+        super().stopService()
+        self._joined.cancel()
+        if self._console is not None:
+            self._console.stop_reading()
+        yield self.node.stopService()
+        if self._console is not None:
+            self._console.close()
+        if self._events is not None:
+            self._events.close()
+        self._signals.restore()
