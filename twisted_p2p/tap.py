@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -188,7 +188,7 @@ class CannotStart(SystemExit, Exception):
 
 
 class PeerProcess(Service):
-    """A node with all that makes it a program: console, events file, banner, signals."""
+    """A node with all that makes it a program: console, events, banner, signals."""
 
     log = Logger(namespace="p2p")
 
@@ -197,8 +197,8 @@ class PeerProcess(Service):
         node: Node,
         clock: IReactorTime,
         options: Options,
-        console: Console | None,
-        events: EventsWriter | None,
+        console: Console | None = None,
+        events: EventsWriter | None = None,
     ) -> None:
         self.node = node
         self._options = options
@@ -210,11 +210,13 @@ class PeerProcess(Service):
             node.on_change(News(clock, node.peer, self._tell).change)
 
     def privilegedStartService(self) -> None:
+        """Listen; ends the process where that fails. twist never calls it."""
         super().privilegedStartService()
         with self._or_exit():
             self.node.privilegedStartService()
 
     def startService(self) -> None:
+        """Open the events file, listen unless that is done, and begin; ends the process where that fails."""
         super().startService()
         with self._or_exit():
             if self._events is not None:
@@ -228,15 +230,155 @@ class PeerProcess(Service):
             self._console.start()
         self._signals.install()
 
-    @defer.inlineCallbacks
-    def stopService(self) -> Iterator[Any]:
+    def stopService(self) -> defer.Deferred[None]:
+        """Send what was typed, leave, and show and write what has happened until then."""
         super().stopService()
+        return defer.Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
         self._joined.cancel()
         if self._console is not None:
             self._console.stop_reading()
-        yield self.node.stopService()
+        await self.node.stopService()
         if self._console is not None:
             self._console.close()
         if self._events is not None:
             self._events.close()
         self._signals.restore()
+
+    def _ready(self, _: None) -> None:
+        if self._events is not None:
+            self._events.ready()
+        if not self._options["genesis"]:
+            count = len(self.node.nodes_in_network)
+            self._tell(f"Joined the network {self._options['network']}: {count} peers, this one included.")
+
+    def _change(self, changed: Changed) -> None:
+        if changed.kind is Kind.RETRY:
+            address = address_text(changed.ip_addr, changed.port)
+            why = why_not_joined(address, changed.reason, self._options["network"])
+            when = f"in {changed.after:.1f} s" if changed.after else "with the next address"
+            self.log.warn("{why} Trying again {when}.", why=why, when=when)
+
+    def _tell(self, text: str) -> None:
+        self.log.info("{text}", text=text)
+
+    @contextlib.contextmanager
+    def _or_exit(self) -> Iterator[None]:
+        try:
+            yield
+        except CannotListen as error:
+            self._exit(str(error))
+        except OSError as error:
+            self._exit(f"Can't write events to {error.filename or 'standard output'}: {error.strerror}.")
+
+    def _exit(self, text: str) -> NoReturn:
+        if self._options.is_daemon:
+            # Standard error is closed by now: what is said there goes nowhere.
+            self.log.critical("{text}", text=text)
+        elif sys.__stderr__ is not None:
+            print(f"p2p: {text}", file=sys.__stderr__, flush=True)
+        raise CannotStart(text)
+
+
+def banner(peer: str, address: tuple[str, int], options: Options) -> list[str]:
+    """What a peer says when it starts: who and where it is, and how others join it."""
+    network, interface, advertise = options["network"], options["interface"], options["advertise"]
+    command = ["twistd -n p2p"]
+    if address != GENESIS:
+        command.append(f"--join {address_text(*address)}")
+    if network != NETWORK:
+        command.append(f"--network {network}")
+    local = interface == "localhost" or interface == "::1" or interface.startswith("127.")
+    if not local:
+        command.append(f"--interface {interface}")
+        if advertise is not None:
+            command.append(f"--advertise {address_text(advertise[0], 0).removesuffix(':0')}")
+    lines = [
+        f"This peer is {peer}.",
+        f"It listens at {address_text(*address)}, in the network {network}{options['genesis'] * ', as a genesis'}.",
+        f"To start another peer on this machine: {' '.join(command)}",
+    ]
+    if local:
+        lines.append(
+            "Only this machine can reach it; to be reached from elsewhere, start it with --interface ADDRESS, "
+            "an address of this machine, or with --interface 0.0.0.0 --advertise HOST."
+        )
+    else:
+        lines.append("On another machine, give that machine's address to --interface.")
+    return lines
+
+
+class Signals:
+    """SIGHUP and SIGQUIT would end the process at once, and the others would see it fail."""
+
+    log = Logger(namespace="p2p")
+
+    def __init__(self) -> None:
+        self._old: dict[signal.Signals, Any] = {}
+
+    def install(self) -> None:
+        """Leave properly on both; without a terminal, where SIGHUP means no hang-up, go on."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        hang_up = self._leave if _has_terminal() else self._go_on
+        for number, handler in ((signal.SIGHUP, hang_up), (signal.SIGQUIT, self._leave)):
+            # Whoever started us with nohup wants it ignored.
+            if signal.getsignal(number) is signal.SIG_DFL:
+                self._old[number] = signal.signal(number, handler)
+
+    def restore(self) -> None:
+        """As it was before."""
+        while self._old:
+            signal.signal(*self._old.popitem())
+
+    def _leave(self, number: int, frame: FrameType | None) -> None:
+        # The reactor stops all services on SIGTERM, and twistd then dies by it.
+        signal.raise_signal(signal.SIGTERM)
+
+    def _go_on(self, number: int, frame: FrameType | None) -> None:
+        self.log.info("SIGHUP: there is nothing to read again; going on.")
+
+
+def _has_terminal() -> bool:
+    """Whether a terminal's hang-up would be told to this process."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
+def makeService(options: Options) -> PeerProcess:
+    """Build what the options say. Nothing is opened or started yet."""
+    from twisted.internet import reactor
+
+    clock: Any = reactor
+    node = Node(
+        clock,
+        port=options["port"],
+        interface=options["interface"],
+        advertise=options["advertise"],
+        genesis=bool(options["genesis"]),
+        join=options["join"],
+        network=options["network"],
+    )
+    events = None if options["events"] is None else EventsWriter(node, clock, options["events"])
+    console = None
+    if not (options["no-console"] or options["events"] == STDOUT or options.is_daemon):
+        console = _make_console(node, clock)
+    return PeerProcess(node, clock, options, console, events)
+
+
+def _make_console(node: Node, clock: Any) -> Console:
+    """A console on the standard descriptors, as far as they were open when Python started.
+
+    twistd replaces `sys.stdout` by its log; the original is what a person reads.
+    """
+    stdin, stdout = sys.__stdin__, sys.__stdout__
+    output, style = None, Style()
+    if stdout is not None:
+        output = Output(stdout.fileno(), "standard output")
+        style = Style.of(stdout.fileno(), stdout.encoding, os.environ)
+    source = None if stdin is None else Stdin(clock, stdin.fileno())
+    return Console(node, clock, source, output, style, LAN.message_max)

@@ -85,7 +85,7 @@ class Spread:
         stream, body = self.own, b"[%b]" % b",".join(messages)
         seq = self.positions.of(stream)
         sig = self.signer.sign(wire.bundle_bytes(self.network, *stream, seq, body))
-        self._accept(None, stream, seq, wire.bundle_line(*stream, seq, sig, body))
+        self._accept(None, stream, seq, wire.bundle_line(*stream, seq, sig, body), None)
 
     def unsent(self) -> int:
         """Own bundles that not even the furthest neighbour has been sent; 0 without neighbours."""
@@ -96,7 +96,7 @@ class Spread:
     # --- receiving
 
     def receive(self, link: Link, frame: Broadcast, line: bytes) -> None:
-        """A bundle has arrived: drop it if it is known, hold it back if it is early, else take it and its successors."""
+        """Drop a bundle that is known, hold back one that is early, and take any other together with its successors."""
         flow = self.flows.get(link.id)
         if flow is None or not flow.live:
             self.turn.counts["bundle_from_stranger"] += 1
@@ -131,10 +131,11 @@ class Spread:
         if early is not None:
             self._release(stream, early)
 
-    def _accept(
-        self, source: Link | None, stream: Stream, seq: int, line: bytes, frame: Broadcast | None = None
-    ) -> None:
-        """Take the next bundle of a stream: to the log, to every link, to the application unless it is our own."""
+    def _accept(self, source: Link | None, stream: Stream, seq: int, line: bytes, frame: Broadcast | None) -> None:
+        """Take the next bundle of a stream: to the log, to every link, to the application unless it is our own.
+
+        `frame`: None for one that we have just made.
+        """
         self.positions.move(stream, seq + 1)
         self.log.append(stream, seq, line, self.turn.now)
         for flow in self.flows.values():

@@ -1,4 +1,4 @@
-"""Catching up: who is behind on a stream asks one link at a time for it, and tells of a gap only when all were asked."""
+"""Catching up: who is behind on a stream asks one link at a time, and tells of a gap only when all were asked."""
 
 from __future__ import annotations
 

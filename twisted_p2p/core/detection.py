@@ -102,7 +102,7 @@ class Detection:
         self._suspect(peer, ours=1)
 
     def link_lost(self, link: Link, reason: Reason) -> None:
-        """A link has ended: before it was open that is a failed dial; of a neighbour, without good reason, suspicious."""
+        """A link has ended: a failed dial if it was not open yet; suspicious if a neighbour's, without good reason."""
         if not link.is_open:
             if reason is Reason.TOO_MANY:
                 self._probing.pop(link.attempt.peer, None)

@@ -22,7 +22,7 @@ class Flood:
     page: int
 
     def pass_on(self, source: Link | None) -> None:
-        """Flood what has become news. What we say of ourselves goes to `source` too: it answers what came from there."""
+        """Flood what has become news. What we say of ourselves goes to `source` too, as an answer."""
         news = self.membership.take_news()
         if not news:
             return

@@ -94,7 +94,7 @@ class Membership:
     # --- our own record
 
     def introduce(self, host: str, port: int, state: str = ALIVE, above: int = 0) -> None:
-        """Make and sign a record of ourselves, of an incarnation of at least the time in ms and greater than `above`."""
+        """Make and sign a record of ourselves; its incarnation is the time in ms, or more, to be greater than `above`."""
         peer, incarnation = self.signer.peer, max(int(self.turn.now * 1000), above + 1)
         sig = self.signer.sign(wire.record_bytes(self.network, peer, incarnation, state, host, port, ""))
         self.own = Record(peer, incarnation, "left" if state == LEFT else "alive", host, port, sig)
@@ -175,9 +175,8 @@ class Membership:
 
     def _admit(self, entry: Entry | None, record: Record, claim: Claim | None) -> None:
         new = Entry(record, claim)
-        if claim is None and entry is not None and entry.claim is not None:
-            if entry.record.incarnation == record.incarnation and record.state != LEFT:
-                new.claim = entry.claim
+        if claim is None and entry is not None and entry.record.incarnation == record.incarnation:
+            new.claim = entry.claim if record.state != LEFT else None
         if entry is None:
             if new.status != ALIVE and new.since < self.turn.now - self.turn.config.departed_keep:
                 return
@@ -214,11 +213,11 @@ class Membership:
         sig = self.signer.sign(wire.claim_bytes(self.network, peer, incarnation, accuser, time))
         self.merge(claims=[Claim(peer, incarnation, accuser, time, sig)])
 
-    def expire(self) -> list[str]:
-        """Forget those who departed long ago; their ids."""
+    def expire(self) -> int:
+        """Forget those who departed long ago; how many there were."""
         oldest = self.turn.now - self.turn.config.departed_keep
         gone = [record.peer for record in self.departed() if self.entries[record.peer].since < oldest]
         for peer in gone:
             del self.entries[peer]
             self.digest.drop(bucket_of(peer), peer)
-        return gone
+        return len(gone)

@@ -122,7 +122,7 @@ class PeerCore:
         return self._end(None)
 
     def link_up(self, number: int, dial: int | None, now: float) -> Actions:
-        """A connection is there: the one asked for by Dial `dial`, or an inbound one. `number`: the shell's name for it."""
+        """A connection is there, which the shell calls `number`: asked for by Dial `dial`, or inbound."""
         self._begin(now)
         self.links.up(number, dial)
         return self._end(None)
@@ -304,6 +304,8 @@ class PeerCore:
         self.join_steps.lost(link, reason)
         self.overlay.lost(link, reason)
         self.antientropy.lost(link)
+        if self._leaving and not self.overlay.active:
+            self._finish()
 
     def _dial_failed(self, attempt: Attempt, reason: Reason) -> None:
         if attempt.peer:
@@ -343,14 +345,13 @@ class PeerCore:
         """Retention, and the memory of those who departed long ago."""
         self.turn.timers.after(_HOUSEKEEPING, self._keep_house)
         self.log.expire(self.turn.now)
-        for peer in self.membership.expire():
-            self._count("forgotten")
+        self.turn.counts["forgotten"] += self.membership.expire()
         self.positions.expire(self.membership.entries, self.turn.now, 2 * self.config.retention_age)
 
     # --- leaving
 
     def _settle_leave(self) -> None:
-        """Ask every neighbour that has been sent all our bundles to say so; where there is none yet, look again soon."""
+        """Ask every neighbour that has been sent all our bundles to say so; without any yet, look again soon."""
         if not self.overlay.active:
             self._finish()
             return

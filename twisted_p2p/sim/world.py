@@ -86,7 +86,7 @@ def _cancelled() -> None:
 
 @attrs.define(eq=False)
 class Pipe:
-    """One direction of a connection. `arrived`: lines that wait for a stopped reader; `due`: when the last one arrives."""
+    """One direction of a connection. `due`: when the last of what was written arrives."""
 
     reader: SimPeer
     number: int
@@ -94,7 +94,6 @@ class Pipe:
     unread: int = 0
     congested: bool = False
     closed: bool = False
-    arrived: list[tuple[list[bytes], int]] = attrs.field(factory=list)
 
 
 @attrs.define(eq=False)
