@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import os
+import select
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -22,7 +23,8 @@ from twisted_p2p.events import Backlog, Output
 
 if TYPE_CHECKING:
     from twisted_p2p.events import Entry, Item
-    from twisted_p2p.node import Message, Node
+    from twisted_p2p.messages import Message
+    from twisted_p2p.node import Node
 
 CHUNK = 16 * 1024
 """Bytes of standard input that are read, and broadcast, before more is read."""

@@ -18,7 +18,8 @@ from twisted.logger import Logger
 from twisted_p2p.core.actions import Changed, Gap, Kind
 
 if TYPE_CHECKING:
-    from twisted_p2p.node import Message, Node
+    from twisted_p2p.messages import Message
+    from twisted_p2p.node import Node
 
 QUEUED_MAX = 100_000
 """Messages that wait for a slow listener: a quarter of a minute of a busy network."""
@@ -78,11 +79,6 @@ class Backlog:
         self.abandoned = False
         """Nobody waits for this queue any more: `consume` should return soon."""
 
-    @property
-    def waiting(self) -> int:
-        """Messages queued or being consumed."""
-        return self._held
-
     def start(self) -> None:
         """Begin to hand on. Not before a fork: threads do not survive it."""
         self._thread.start()
@@ -104,24 +100,26 @@ class Backlog:
             else:
                 self.dropped += 1
 
-    def close(self, timeout: float) -> bool:
-        """Hand on what is queued, for at most `timeout` seconds, and end the thread. Whether all was handed on.
+    def close(self, timeout: float) -> int:
+        """Hand on what is queued, for at most `timeout` seconds, and end the thread.
 
-        Called by the listener itself, in the thread, it drops what is queued instead.
+        Called by the listener itself, in the thread, it does not wait, and drops what is queued.
+
+        Returns:
+            How many messages were dropped.
         """
         with self._changed:
             self._closed = True
             self._changed.notify()
-        if threading.current_thread() is not self._thread:
-            if self._thread.ident is not None:
-                self._thread.join(timeout)
-            if not self._thread.is_alive():
-                return True
+        if self._thread.ident is not None and threading.current_thread() is not self._thread:
+            self._thread.join(timeout)
         with self._changed:
-            self.abandoned = True
+            self.abandoned = self._thread.is_alive()
+            left = sum(count for _, count, _ in self._entries)
             self._entries.clear()
             self._lost.clear()
-        return False
+        self.dropped += left
+        return left
 
     def _append(self, item: Item, count: int, size: int) -> None:
         self._entries.append(((self._seconds(), item), count, size))
@@ -132,7 +130,7 @@ class Backlog:
 
     def _drop(self, messages: list[Message]) -> None:
         if not self._lost:
-            self.log.warn("{name}: too slow, messages are being dropped.", name=self._name)
+            self.log.critical("The {name} are too slow: messages are being dropped.", name=self._name)
         self.dropped += len(messages)
         for message in messages:
             stream = (message.origin, message.epoch)
@@ -241,9 +239,11 @@ class EventsWriter:
 
     def close(self, timeout: float = 2.0) -> None:
         """Write what has happened so far, for at most `timeout` seconds, and close the file."""
-        if self._output is not None and self._backlog.close(timeout):
-            os.close(self._fd)
-        self._output = None
+        if self._output is not None:
+            self._backlog.close(timeout)
+            if not self._backlog.abandoned:
+                os.close(self._fd)
+            self._output = None
 
     def _change(self, changed: Changed) -> None:
         if changed.kind in _TOLD and changed.peer != self._node.peer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import attrs
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
@@ -11,6 +12,23 @@ from twisted_p2p.core.actions import Changed, Deliver, Gap
 
 Told = Deliver | Gap | Changed
 """What an application is told."""
+
+
+@attrs.define
+class SteadyClock:
+    """Makes of a clock that may step one that never runs backwards."""
+
+    last: float = 0.0
+    offset: float = 0.0
+
+    def read(self, seconds: float) -> float:
+        """The steady time where the clock now reads `seconds`."""
+        now = seconds + self.offset
+        if now < self.last:
+            self.offset += self.last - now
+            now = self.last
+        self.last = now
+        return now
 
 
 class IPeerShell(Interface):

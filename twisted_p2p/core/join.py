@@ -1,8 +1,8 @@
 """Joining in five steps, none of which makes the genesis a hub. docs/protocol.md has a picture.
 
 1. dial a genesis; 2. ask it for a random node; 3. dial that one and ask it for nodes to connect to; 4. become
-neighbours of some of those; 5. take the directory and a baseline of positions from the first neighbour (that is anti-entropy's),
-and announce ourselves.
+neighbours of some of those; 5. take the directory and a baseline of positions from the first neighbour, which is
+anti-entropy's part, and announce ourselves.
 """
 
 from __future__ import annotations

@@ -77,7 +77,8 @@ class PeerCore:
         self.detection = Detection(turn, self.membership, self.links, self.overlay, self.antientropy.compare)
         self.join_steps = Join(turn, network, verifier, self.links, self.overlay)
         self.flood = Flood(self.membership, self.links, self.overlay, config.page)
-        self.ready = False
+        self.member_since: float | None = None
+        """When we joined: the contract holds from then on. For a genesis, when it first met the others."""
         self._leaving = self._left = False
         self._routes = self._make_routes()
 
@@ -330,6 +331,8 @@ class PeerCore:
     def _baseline_adopted(self) -> None:
         if self.peer not in self.membership.entries:
             self.membership.enter()
+        if self.member_since is not None:
+            self.member_since = self.turn.now
         self.join_steps.done()
 
     def _live(self) -> None:
@@ -337,8 +340,8 @@ class PeerCore:
             self._become_ready()
 
     def _become_ready(self) -> None:
-        if not self.ready:
-            self.ready = True
+        if self.member_since is None:
+            self.member_since = self.turn.now
             self.turn.tell(Changed(Kind.READY, self.peer))
 
     def _keep_house(self) -> None:

@@ -24,7 +24,7 @@ from twisted_p2p.errors import CannotListen
 from twisted_p2p.identity import Ed25519Signer, Ed25519Verifier
 from twisted_p2p.net.dialer import Dialer
 from twisted_p2p.net.link import LinkFactory, LinkProtocol
-from twisted_p2p.shell import IPeerShell, Told
+from twisted_p2p.shell import IPeerShell, SteadyClock, Told
 
 BACKLOG = 1024
 """Connections that the kernel keeps for us while we are busy; Twisted's own 50 is short for a genesis."""
@@ -83,7 +83,7 @@ class PeerService(MultiService):
         self._calls: deque[Callable[[float], Actions]] = deque()
         self._busy = False
         self._timer: IDelayedCall | None = None
-        self._last_now = self._offset = 0.0
+        self._steady = SteadyClock()
         self._leaving: Deferred[None] | None = None
         self._closing = False
 
@@ -130,12 +130,7 @@ class PeerService(MultiService):
 
     def _now(self) -> float:
         """The reactor's time, which is the wall clock's, but never earlier than before."""
-        now = float(self.clock.seconds()) + self._offset
-        if now < self._last_now:
-            self._offset += self._last_now - now
-            now = self._last_now
-        self._last_now = now
-        return now
+        return self._steady.read(float(self.clock.seconds()))
 
     def _run(self, call: Callable[[float], Actions]) -> None:
         """Call into the core and perform what it asks for; what comes up meanwhile waits until that is done."""
@@ -174,7 +169,7 @@ class PeerService(MultiService):
         wake = None if self._closing else self.core.next_wake
         if wake is None:
             return
-        delay = max(0.0, wake - self._last_now)
+        delay = max(0.0, wake - self._steady.last)
         if self._timer is None:
             self._timer = self.clock.callLater(delay, self._wake)
         elif self._timer.getTime() > self.clock.seconds() + delay:

@@ -1,96 +1,205 @@
-"""The contract of docs/guarantee.md as checks on a world that has come to rest. Each returns its violations."""
+"""The contract of docs/guarantee.md as checks on a world, and what else must hold once it has come to rest.
+
+Each check returns its violations, as sentences. `members` are the peers that count and are up.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+import msgspec
 
 from twisted_p2p.sim.world import SimPeer, World
 
 Violations = list[str]
+Check = Callable[[World, Sequence[SimPeer]], Violations]
+
+TIMERS = 12
+TIMERS_PER_LINK = 6
+"""Deadlines that a peer at rest may have: its own periods, and for each link its pings and what it lingers for."""
+
+_messages = lru_cache(maxsize=4096)(msgspec.json.Decoder(list[msgspec.Raw]).decode)
 
 
-def exactly_once_in_order(world: World) -> Violations:
-    """Integrity and FIFO: each stream is delivered in seq order, nothing twice, no hole without a gap that tells it."""
+def messages_of(body: msgspec.Raw) -> list[bytes]:
+    """The encoded messages of a bundle."""
+    return [bytes(message) for message in _messages(bytes(body))]
+
+
+def delivered(peer: SimPeer) -> dict[str, list[bytes]]:
+    """What a peer's application was handed, by origin, in the order in which it was."""
+    found: dict[str, list[bytes]] = {}
+    for bundle in peer.received:
+        found.setdefault(bundle.origin, []).extend(messages_of(bundle.messages))
+    return found
+
+
+# What must hold of everybody at any time.
+
+
+def integrity(world: World, members: Sequence[SimPeer]) -> Violations:
+    """Nobody is handed anything twice, nor what its origin did not broadcast."""
+    found: Violations = []
+    said = {peer.peer: {message for _, message in peer.said} for peer in world.peers}
+    for peer in world.peers:
+        for origin, messages in delivered(peer).items():
+            if len(set(messages)) < len(messages):
+                found.append(f"integrity: {peer} was handed {len(messages) - len(set(messages))} messages twice")
+            strange = [message for message in messages if message not in said.get(origin, ())]
+            if strange:
+                found.append(f"integrity: {peer} was handed {len(strange)} that {origin[:6]} never broadcast")
+            if origin == peer.peer:
+                found.append(f"integrity: {peer} was handed its own messages")
+    return found
+
+
+def fifo(world: World, members: Sequence[SimPeer]) -> Violations:
+    """Everybody is handed the messages of an origin in the order in which it broadcast them."""
+    found: Violations = []
+    place = {peer.peer: {message: n for n, (_, message) in enumerate(peer.said)} for peer in world.peers}
+    for peer in world.peers:
+        for origin, messages in delivered(peer).items():
+            places = [place.get(origin, {}).get(message, -1) for message in messages]
+            if places != sorted(places):
+                found.append(f"fifo: {peer} was handed messages of {origin[:6]} out of order")
+    return found
+
+
+def no_silent_loss(world: World, members: Sequence[SimPeer]) -> Violations:
+    """The bundles of a stream are handed over without a hole, unless a gap tells of it."""
     found: Violations = []
     for peer in world.peers:
+        told = {(gap.origin, gap.epoch, gap.first): gap.last for gap in peer.gaps}
         last: dict[tuple[str, int], int] = {}
-        gaps = {(gap.origin, gap.epoch, gap.first): gap.last for gap in peer.gaps}
         for bundle in peer.received:
             stream = (bundle.origin, bundle.epoch)
-            before = last.get(stream)
-            expected = bundle.seq if before is None else before + 1
-            expected = gaps.get((*stream, expected), expected - 1) + 1
+            expected = last.get(stream, bundle.seq - 1) + 1
+            expected = told.get((*stream, expected), expected - 1) + 1
             if bundle.seq != expected:
-                found.append(f"{peer}: seq {bundle.seq} of {stream[0][:6]} after {before}")
+                found.append(
+                    f"silent loss: {peer} was handed bundle {bundle.seq} of {bundle.origin[:6]}, not {expected}"
+                )
             last[stream] = bundle.seq
     return found
 
 
-def all_delivered(world: World, members: Sequence[SimPeer], since: float = 0.0) -> Violations:
-    """Validity and agreement among peers that are up: all are at the same position of every stream."""
+# What must hold of the members once the world has come to rest.
+
+
+def validity(world: World, members: Sequence[SimPeer]) -> Violations:
+    """Every member has what a member broadcast since both of them had joined."""
+    return _missing("validity", members, {peer.peer: peer.said for peer in members})
+
+
+def agreement(world: World, members: Sequence[SimPeer]) -> Violations:
+    """What one member was handed, of whatever origin, every member has that had joined when it was broadcast."""
+    known: dict[str, dict[bytes, None]] = {}
+    for peer in members:
+        for origin, messages in delivered(peer).items():
+            known.setdefault(origin, {}).update(dict.fromkeys(messages))
+    said = {
+        peer.peer: [(at, message) for at, message in peer.said if message in known.get(peer.peer, {})]
+        for peer in world.peers
+    }
+    return _missing("agreement", members, said)
+
+
+def _missing(name: str, members: Sequence[SimPeer], said: dict[str, list[tuple[float, bytes]]]) -> Violations:
     found: Violations = []
-    if not members:
-        return found
-    streams = {s: None for peer in members for s in peer.core.positions.streams()}
-    for stream in streams:
-        positions = {peer.core.positions.of(stream) for peer in members}
-        if len(positions) > 1:
-            there = sorted((peer.core.positions.of(stream), peer.name) for peer in members)
-            found.append(f"stream {stream[0][:6]}: positions differ, from {there[0]} to {there[-1]}")
+    for peer in members:
+        if peer.member_since is None:
+            found.append(f"{name}: {peer} has not joined")
+            continue
+        handed = delivered(peer)
+        for origin, spoken in said.items():
+            if origin != peer.peer:
+                has = set(handed.get(origin, ()))
+                lacks = [at for at, message in spoken if at > peer.member_since and message not in has]
+                if lacks:
+                    since = lacks[0] - peer.member_since
+                    found.append(
+                        f"{name}: {peer} lacks {len(lacks)} of {origin[:6]}, from {since:.2f} s after its join"
+                    )
+    return found
+
+
+def positions_equal(world: World, members: Sequence[SimPeer]) -> Violations:
+    """All are at the same position of every stream."""
+    found: Violations = []
+    for stream in {stream: None for peer in members for stream in peer.core.positions.streams()}:
+        there = sorted((peer.core.positions.of(stream), peer.name) for peer in members)
+        if there[0][0] != there[-1][0]:
+            found.append(f"positions: of stream {stream[0][:6]} from {there[0]} to {there[-1]}")
     return found
 
 
 def directories_equal(world: World, members: Sequence[SimPeer]) -> Violations:
-    """Every directory holds all members, alive, and no two differ."""
+    """Every directory holds all members, alive, and nobody else alive; and no two differ."""
     found: Violations = []
+    ids = {peer.peer for peer in members}
     for peer in members:
         alive = {record.peer for record in peer.core.membership.others()}
         missing = [other.name for other in members if other is not peer and other.peer not in alive]
         if missing:
-            found.append(f"{peer}: lacks {', '.join(missing[:5])}")
-        known = {other.peer for other in members}
-        surplus = [other for other in alive if other not in known]
-        if surplus:
-            found.append(f"{peer}: believes in {len(surplus)} that are not there")
+            found.append(f"directory: {peer} lacks {', '.join(missing[:5])}")
+        if alive - ids:
+            found.append(f"directory: {peer} believes in {len(alive - ids)} that are not there")
     if len({peer.core.membership.digest.root() for peer in members}) > 1:
-        found.append("directories differ")
+        found.append("directory: not all are equal")
     return found
 
 
 def views_symmetric(world: World, members: Sequence[SimPeer]) -> Violations:
-    """If a is b's neighbour, b is a's; and the degrees are in bounds."""
+    """If a is b's neighbour, b is a's; nobody has too few or too many; and all are connected."""
     found: Violations = []
     by_id = {peer.peer: peer for peer in members}
     for peer in members:
-        active = peer.core.overlay.active
-        degree, config = len(active), peer.core.config
-        if not min(3, config.active_target, len(members) - 1) <= degree <= config.active_max:
-            found.append(f"{peer}: has {degree} neighbours")
+        active, config = peer.core.overlay.active, peer.core.config
+        if not min(3, config.active_target, len(members) - 1) <= len(active) <= config.active_max:
+            found.append(f"views: {peer} has {len(active)} neighbours")
         for other in active:
             if other not in by_id or peer.peer not in by_id[other].core.overlay.active:
-                found.append(f"{peer}: neighbour {other[:6]} does not know of it")
+                found.append(f"views: {peer} has the neighbour {other[:6]}, who does not have it")
+    if len(members) > 1 and len(_reachable(members[0], by_id)) < len(members):
+        found.append("views: the overlay is in pieces")
     return found
+
+
+def _reachable(start: SimPeer, by_id: dict[str, SimPeer]) -> dict[str, None]:
+    seen, queue = {start.peer: None}, [start]
+    while queue:
+        for other in queue.pop().core.overlay.active:
+            if other not in seen and other in by_id:
+                seen[other] = None
+                queue.append(by_id[other])
+    return seen
 
 
 def nothing_left(world: World, members: Sequence[SimPeer]) -> Violations:
-    """No queue holds anything: no early bundle, want, owed stream, suspicion, request or stale link."""
+    """No queue holds anything, and no more deadlines are set than a peer at rest has."""
     found: Violations = []
     for peer in members:
         core = peer.core
+        flows = list(core.spread.flows.values())
         left: list[tuple[str, int]] = [
             ("early bundles", core.spread.early_count),
-            ("wants", len(core.catchup.wants)),
-            ("owed streams", sum(len(flow.owed) for flow in core.spread.flows.values())),
-            ("cursors", sum(len(flow.cursor) for flow in core.spread.flows.values())),
+            ("streams that it wants", len(core.catchup.wants)),
+            ("streams that it owes", sum(len(flow.owed) for flow in flows)),
+            ("streams on which a link is not level", sum(len(flow.cursor) for flow in flows)),
+            ("neighbour links that carry nothing yet", sum(not flow.live for flow in flows)),
             ("suspicions", len(core.detection.suspicions)),
-            ("flows that are not live", sum(not flow.live for flow in core.spread.flows.values())),
+            ("deadlines too many", len(core.turn.timers) - TIMERS - TIMERS_PER_LINK * len(core.links.by_id)),
         ]
-        found += [f"{peer}: {number} {what} left" for what, number in left if number]
+        found += [f"left over: {peer} has {number} {what}" for what, number in left if number > 0]
     return found
 
 
-SETTLED: Sequence[Callable[[World, Sequence[SimPeer]], Violations]] = (
-    all_delivered,
+ALWAYS: Sequence[Check] = (integrity, fifo, no_silent_loss)
+AT_REST: Sequence[Check] = (
+    validity,
+    agreement,
+    positions_equal,
     directories_equal,
     views_symmetric,
     nothing_left,
@@ -99,16 +208,19 @@ SETTLED: Sequence[Callable[[World, Sequence[SimPeer]], Violations]] = (
 
 def violations(world: World, members: Sequence[SimPeer] | None = None) -> Violations:
     """All checks. `members`: who counts; all that are up unless given."""
-    members = world.running if members is None else members
-    found = exactly_once_in_order(world)
-    for check in SETTLED:
-        found += check(world, members)
-    return found
+    counted = world.running if members is None else members
+    return [found for check in (*ALWAYS, *AT_REST) for found in check(world, counted)]
 
 
-def settles(world: World, limit: float, members: Sequence[SimPeer] | None = None) -> Violations:
-    """Let time pass until nothing is violated; what still is after `limit` seconds."""
+def settles(world: World, limit: float, members: Sequence[SimPeer] | None = None, step: float = 0.25) -> Violations:
+    """Let time pass until nothing is violated; what still is after `limit` seconds. It costs a look each `step`."""
     end = world.now + limit
-    while (found := violations(world, members)) and world.now < end:
-        world.run(0.25)
-    return found
+    while not _is_at_rest(world, members) and world.now < end:
+        world.run(step)
+    return violations(world, members)
+
+
+def _is_at_rest(world: World, members: Sequence[SimPeer] | None) -> bool:
+    """Whether nothing of what only comes with time is missing; cheap checks first."""
+    counted = world.running if members is None else members
+    return not any(check(world, counted) for check in reversed(AT_REST))

@@ -24,7 +24,7 @@ from twisted_p2p.core.config import LAN, Config
 from twisted_p2p.core.peer import PeerCore
 from twisted_p2p.core.streamlog import MemoryLog
 from twisted_p2p.interfaces import ISigner, IVerifier
-from twisted_p2p.shell import IPeerShell, Told
+from twisted_p2p.shell import IPeerShell, SteadyClock, Told
 
 BEGINNING = 1_600_000_000.0
 """When a world begins, in seconds since 1970."""
@@ -125,12 +125,19 @@ class SimPeer:
         )
         self.peer = signer.peer
         self.connections: dict[int, Connection] = {}
-        self.sink: Callable[[Told], object] = self._keep
+        self.sink: Callable[[Told], object] = lambda told: None
         self.received: list[Bundle] = []
         self.gaps: list[Gap] = []
         self.changes: list[Changed] = []
         self.running = self.frozen = self.finished = False
         self.clock_error = 0.0
+        """Seconds by which its wall clock is wrong; it may step at any time."""
+        self.read_rate = 0.0
+        """Bytes that it reads in a second; 0: all that come."""
+        self.said: list[tuple[float, bytes]] = []
+        """When it broadcast what."""
+        self._steady = SteadyClock()
+        self._reading = 0.0
         self.left: Deferred[None] = Deferred()
         self._waiting: list[Callable[[], object]] = []
         self._timer: Call | None = None
@@ -151,8 +158,10 @@ class SimPeer:
         self.do(lambda now: self.core.join(addresses, now, genesis))
 
     def broadcast(self, encoded: Sequence[bytes]) -> None:
-        """Broadcast encoded messages."""
-        self.do(lambda now: self.core.broadcast(list(encoded), now))
+        """Broadcast encoded messages; a stopped process says nothing."""
+        if self.running and not self.frozen:
+            self.said += [(self.world.now, message) for message in encoded]
+            self.do(lambda now: self.core.broadcast(list(encoded), now))
 
     def leave(self) -> Deferred[None]:
         """Leave gracefully."""
@@ -190,18 +199,20 @@ class SimPeer:
         if self.frozen:
             self._waiting.append(lambda: self.do(call))
             return
-        self._perform(call(self.world.now + self.clock_error))
+        self._perform(call(self._steady.read(self.world.now + self.clock_error)))
         self._set_timer()
 
     def _set_timer(self) -> None:
         wake = self.core.next_wake
+        if wake is not None:
+            wake = max(wake - self.clock_error - self._steady.offset, self.world.now)
         if self._timer is not None and self._timer.active():
-            if wake is not None and self._timer.when == max(wake - self.clock_error, self.world.now):
+            if wake == self._timer.when:
                 return
             self._timer.cancel()
         self._timer = None
         if wake is not None and self.running and not self.frozen:
-            self._timer = self.world.at(wake - self.clock_error, self._wake)
+            self._timer = self.world.at(wake, self._wake)
 
     def _wake(self) -> None:
         self._timer = None
@@ -221,6 +232,7 @@ class SimPeer:
             elif isinstance(action, Finished):
                 self._finish()
             else:
+                self._keep(action)
                 self.sink(action)
 
     def _finish(self) -> None:
@@ -234,8 +246,14 @@ class SimPeer:
             self.received.extend(told.bundles)
         elif isinstance(told, Gap):
             self.gaps.append(told)
-        elif isinstance(told, Changed):
+        else:
             self.changes.append(told)
+
+    @property
+    def member_since(self) -> float | None:
+        """When it became a member, in the world's time."""
+        since = self.core.member_since
+        return None if since is None else since - self.clock_error - self._steady.offset
 
 
 class World:
@@ -430,10 +448,18 @@ class World:
 
     def _read(self, connection: Connection, pipe: Pipe, writer: SimPeer, lines: list[bytes], size: int) -> None:
         reader = pipe.reader
+        if reader.read_rate:
+            reader._reading = max(reader._reading, self.now) + size / reader.read_rate
+            self.at(reader._reading, lambda: self._hand_over(connection, pipe, writer, lines, size))
+        else:
+            self._hand_over(connection, pipe, writer, lines, size)
+
+    def _hand_over(self, connection: Connection, pipe: Pipe, writer: SimPeer, lines: list[bytes], size: int) -> None:
+        reader = pipe.reader
         if pipe.closed or not reader.running or pipe.number not in reader.connections:
             return
         if reader.frozen:
-            reader._waiting.append(lambda: self._read(connection, pipe, writer, lines, size))
+            reader._waiting.append(lambda: self._hand_over(connection, pipe, writer, lines, size))
             return
         pipe.unread -= size
         reader.do(lambda now: reader.core.lines_received(pipe.number, lines, now))
@@ -449,7 +475,9 @@ class World:
         other = pipe.reader
 
         def end() -> None:
-            if other.connections.pop(pipe.number, None) is not None:
+            if other.read_rate and other._reading > self.now:
+                self.at(other._reading, end)
+            elif other.connections.pop(pipe.number, None) is not None:
                 other.do(lambda now: other.core.link_down(pipe.number, Reason.CLOSED, now))
 
         def go() -> None:

@@ -1,0 +1,404 @@
+"""The network for a plain program: calls that wait, and callbacks on a thread of their own."""
+
+from __future__ import annotations
+
+import atexit
+import concurrent.futures
+import functools
+import select
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import attrs
+from twisted.internet import defer
+from twisted.internet.epollreactor import EPollReactor
+from twisted.internet.selectreactor import SelectReactor
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from twisted_p2p.console import address_text, why_not_joined
+from twisted_p2p.core.actions import Changed, Gap, Kind, Reason
+from twisted_p2p.core.config import LAN, Config
+from twisted_p2p.errors import BadAddress, JoinError, NotRunning, P2PError, WrongThread
+from twisted_p2p.events import Backlog
+from twisted_p2p.node import Node
+
+if TYPE_CHECKING:
+    from twisted_p2p.events import Entry
+    from twisted_p2p.messages import Message
+
+UNACCEPTED_MAX = 1_000
+UNACCEPTED_BYTES = 8 * 1024 * 1024
+"""Messages on their way to the network, and their bytes, before `broadcast` waits."""
+DELIVER_TIMEOUT = 10.0
+"""Seconds for which `stop` waits for the callbacks of messages that have arrived."""
+STOP_TIMEOUT = 30.0
+"""Seconds for which `stop` waits for the node, which takes a few: only a fault makes it longer."""
+_HOPELESS = (Reason.WRONG_NETWORK.value, Reason.WRONG_VERSION.value, Reason.OWN_ADDRESS.value)
+"""Why a join will not work later either."""
+
+T = TypeVar("T")
+
+
+def _make_reactor() -> Any:
+    return EPollReactor() if hasattr(select, "epoll") else SelectReactor()
+
+
+class Network:
+    """A peer, for a program that knows no Deferreds.
+
+        peer = Network("localhost")
+        peer.on_message(lambda message: print(message.message))
+        peer.start()
+        peer.join_network()
+        peer.broadcast("hello")
+        peer.stop()
+
+    Everything runs in a thread of its own, so several peers fit into one program. Callbacks run one at a time, in
+    order, in another thread, and may call any method. At the program's end `stop` is called by itself. `with Network()
+    as peer` starts on any free port, and stops.
+    """
+
+    log = Logger(namespace="p2p")
+
+    def __init__(self, host: str = "localhost", *, network: str = "p2p", config: Config = LAN) -> None:
+        """Make a peer; `start` starts it.
+
+        Args:
+            host: the address of this machine to listen on, at which the others reach us.
+            network: its name; peers of other networks are refused.
+            config: a profile of settings.
+        Raises:
+            BadAddress: others can't reach that host.
+        """
+        if host in ("", "0.0.0.0", "::"):
+            raise BadAddress(f"Others can't reach {host!r}; give an address of this machine.")
+        self._host = "127.0.0.1" if host == "localhost" else host
+        self._network = network
+        self._config = config
+        self._on_message: list[Callable[[Message], object]] = []
+        self._on_gap: list[Callable[[Gap], object]] = []
+        self._lock = threading.Lock()
+        self._life: _Life | None = None
+
+    # --- life
+
+    def start(self, port: int = 0) -> None:
+        """Listen, and be a network of one, which others may join.
+
+        Args:
+            port: 0 for any free one; `self.port` tells.
+        Raises:
+            CannotListen: the port is taken, or the host is not this machine.
+        """
+        with self._lock:
+            self._not_in_reactor()
+            if self._life is not None:
+                raise P2PError("This peer is running already; call stop() first.")
+            life = _Life(self._host, port, self._network, self._config, self._deliver)
+            life.start()
+            self._life = life
+        atexit.register(self.stop)
+
+    def stop(self) -> None:
+        """Send what was broadcast, leave the network, let the callbacks have what has arrived, and end.
+
+        It takes a few seconds at most, and up to 10 more for callbacks that are slow. The peer may be started again:
+        as a new one, with a new id. Where nothing runs, it does nothing.
+        """
+        self._not_in_reactor()
+        with self._lock:
+            life, self._life = self._life, None
+        if life is not None:
+            atexit.unregister(self.stop)
+            life.stop()
+
+    def __enter__(self) -> Network:
+        if self._life is None:
+            self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def join_network(self, ip: str = "127.0.0.1", port: int = 5050, timeout: float | None = 30.0) -> None:
+        """Join the network of whoever listens there; it is tried again until it works.
+
+        Args:
+            ip: an address or a name.
+            timeout: seconds; None waits for ever.
+        Raises:
+            JoinError: not joined in time, or we never shall be: it is another network, another version, or ourselves.
+        """
+        self._running().join(ip, port, timeout)
+
+    # --- what there is
+
+    @property
+    def peer(self) -> str:
+        """Our own id, 64 hex digits; a new one after each start."""
+        return self._running().node.peer
+
+    @property
+    def port(self) -> int:
+        """The port that we listen on."""
+        return self._running().node.port
+
+    @property
+    def nodes_in_network(self) -> list[dict[str, str | int]]:
+        """Every peer of the network, ourselves included: [{"ip_addr", "port", "peer"}, ...]; none before the start."""
+        return self._entries(lambda node: node.nodes_in_network)
+
+    @property
+    def connections(self) -> list[dict[str, str | int]]:
+        """Our neighbours, in the same shape."""
+        return self._entries(lambda node: node.connections)
+
+    def _entries(self, ask: Callable[[Node], list[dict[str, str | int]]]) -> list[dict[str, str | int]]:
+        life = self._life
+        if life is None:
+            return []
+        self._not_in_reactor()
+        return life.call(lambda: defer.execute(ask, life.node)).result()
+
+    # --- messages
+
+    def broadcast(self, value: Any) -> str:
+        """Broadcast any JSON value to every other peer; waits while the network can't take more.
+
+        Returns:
+            The message's id, 64 hex digits.
+        Raises:
+            MessageTooBig, NotJSON, NotRunning
+        """
+        return self._running().broadcast(value)
+
+    def on_message(self, callback: Callable[[Message], object]) -> None:
+        """Call `callback` with every message that another peer broadcasts; may be called at any time.
+
+        A callback that raises is logged, and stops nothing.
+        """
+        self._on_message.append(callback)
+
+    def on_gap(self, callback: Callable[[Gap], object]) -> None:
+        """Call `callback` when broadcasts of a peer can't be had any more.
+
+        That is also the case when 100,000 messages, or 64 MiB of them, wait for callbacks: none after them is kept
+        until those are done with, and then comes the Gap.
+        """
+        self._on_gap.append(callback)
+
+    def _deliver(self, item: object) -> None:
+        if isinstance(item, Gap):
+            for on_gap in tuple(self._on_gap):
+                self._call(on_gap, item)
+        else:
+            for on_message in tuple(self._on_message):
+                self._call(on_message, item)
+
+    def _call(self, callback: Callable[[Any], object], argument: object) -> None:
+        try:
+            callback(argument)
+        except (Exception, SystemExit):  # noqa: BLE001  # an application's callback may raise anything, and stops nothing
+            self.log.failure("A callback of the application failed")
+
+    def _running(self) -> _Life:
+        life = self._life
+        if life is None:
+            raise NotRunning()
+        self._not_in_reactor()
+        return life
+
+    def _not_in_reactor(self) -> None:
+        life = self._life
+        if life is not None and threading.current_thread() is life.thread:
+            raise WrongThread()
+
+
+@attrs.define(eq=False)
+class _Joining:
+    """Who waits to have joined through an address, and why it has not worked so far."""
+
+    address: tuple[str, int]
+    reason: str = Reason.UNREACHABLE.value
+    done: defer.Deferred[None] = attrs.field(factory=defer.Deferred)
+
+
+class _Life:
+    """One life of a peer, from start to stop: its reactor and thread, its node, the thread for its callbacks."""
+
+    log = Logger(namespace="p2p")
+
+    def __init__(self, host: str, port: int, network: str, config: Config, deliver: Callable[[object], object]) -> None:
+        self.node: Node
+        self._make_node = functools.partial(Node, port=port, interface=host, network=network, config=config)
+        self._network = network
+        self._deliver = deliver
+        self._backlog = Backlog(self._consume, time.time, "callbacks", batch=1)
+        self._reactor = _make_reactor()
+        self.thread = threading.Thread(target=self._run, name="p2p network", daemon=True)
+        self._joinings: list[_Joining] = []
+        self._pending: set[concurrent.futures.Future[Any]] = set()
+        self._changed = threading.Condition()
+        self._outbox: list[bytes] = []
+        self._unaccepted = self._unaccepted_bytes = 0
+        self._stopping = self._ended = False
+
+    # --- the reactor's thread
+
+    def _run(self) -> None:
+        try:
+            self._reactor.run(installSignalHandlers=False)
+        finally:
+            with self._changed:
+                self._stopping = self._ended = True
+                pending, self._pending = self._pending, set()
+                self._changed.notify_all()
+            for future in pending:
+                future.set_exception(NotRunning())
+            # Nobody else closes it, and a program may start and stop often.
+            self._reactor.removeReader(self._reactor.waker)
+            self._reactor.waker.connectionLost(Failure(NotRunning()))
+
+    def call(self, function: Callable[[], defer.Deferred[T]]) -> concurrent.futures.Future[T]:
+        """Call a function in the reactor's thread; the Future gets what its Deferred gets."""
+        future: concurrent.futures.Future[T] = concurrent.futures.Future()
+
+        def run() -> None:
+            defer.maybeDeferred(function).addBoth(lambda result: self._settle(future, result))
+
+        with self._changed:
+            if self._ended:
+                raise NotRunning()
+            self._pending.add(future)
+            self._reactor.callFromThread(run)
+        return future
+
+    def _settle(self, future: concurrent.futures.Future[T], result: T | Failure) -> None:
+        with self._changed:
+            if future not in self._pending:
+                return
+            self._pending.discard(future)
+        if isinstance(result, Failure):
+            future.set_exception(result.value)
+        else:
+            future.set_result(result)
+
+    # --- start and stop
+
+    def start(self) -> None:
+        """Start the threads and the node; raises CannotListen."""
+        self.thread.start()
+        try:
+            self.call(lambda: defer.execute(self._start_node)).result()
+        except BaseException:
+            self._stop_reactor()
+            raise
+        self._backlog.start()
+
+    def _start_node(self) -> None:
+        node = self.node = self._make_node(self._reactor)
+        node.on_messages(self._backlog.messages)
+        node.on_gap(self._backlog.put)
+        node.on_change(self._change)
+        node.privilegedStartService()
+        node.startService()
+
+    def stop(self) -> None:
+        """Leave, and end the threads."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        try:
+            self.call(self.node.stopService).result(STOP_TIMEOUT)
+        except concurrent.futures.TimeoutError:
+            self.log.critical("The peer did not stop within {seconds} s.", seconds=STOP_TIMEOUT)
+        self._stop_reactor()
+        left = self._backlog.close(DELIVER_TIMEOUT)
+        if left:
+            self.log.critical("{n} messages that had arrived were not given to the callbacks.", n=left)
+
+    def _stop_reactor(self) -> None:
+        self._reactor.callFromThread(self._reactor.stop)
+        self.thread.join(STOP_TIMEOUT)
+
+    # --- joining
+
+    def join(self, host: str, port: int, timeout: float | None) -> None:
+        """Join through an address; raises JoinError."""
+        joining = _Joining((host, port))
+        try:
+            self.call(lambda: self._join(joining)).result(timeout)
+        except concurrent.futures.TimeoutError:
+            self._reactor.callFromThread(joining.done.cancel)
+            why = why_not_joined(address_text(host, port), joining.reason, self._network)
+            raise JoinError(f"Not joined within {timeout:g} s. {why}") from None
+
+    def _join(self, joining: _Joining) -> defer.Deferred[None]:
+        joined = self.node.join_network(*joining.address)
+        self._joinings.append(joining)
+        joined.addCallbacks(joining.done.callback, lambda _: None)
+
+        def over(result: T) -> T:
+            self._joinings.remove(joining)
+            joined.cancel()
+            return result
+
+        return joining.done.addBoth(over)
+
+    def _change(self, changed: Changed) -> None:
+        if changed.kind is not Kind.RETRY:
+            return
+        for joining in [*self._joinings]:
+            if joining.address == (changed.ip_addr, changed.port):
+                joining.reason = changed.reason
+                if changed.reason in _HOPELESS:
+                    why = why_not_joined(address_text(*joining.address), changed.reason, self._network)
+                    joining.done.errback(JoinError(why))
+
+    # --- broadcasting
+
+    def broadcast(self, value: Any) -> str:
+        """Give a message to the reactor's thread, with all others that come before it takes them."""
+        identity, encoded = self.node.prepare(value)
+        with self._changed:
+            while not self._stopping and (
+                self._unaccepted >= UNACCEPTED_MAX or self._unaccepted_bytes >= UNACCEPTED_BYTES
+            ):
+                self._changed.wait()
+            if self._stopping:
+                raise NotRunning()
+            self._unaccepted += 1
+            self._unaccepted_bytes += len(encoded)
+            self._outbox.append(encoded)
+            if len(self._outbox) == 1:
+                self._reactor.callFromThread(self._flush)
+        return identity
+
+    def _flush(self) -> None:
+        with self._changed:
+            messages, self._outbox = self._outbox, []
+        size = sum(map(len, messages))
+        self.node.broadcast_prepared(messages).addBoth(self._accepted, len(messages), size)
+
+    def _accepted(self, result: object, count: int, size: int) -> None:
+        with self._changed:
+            self._unaccepted -= count
+            self._unaccepted_bytes -= size
+            self._changed.notify_all()
+        if isinstance(result, Failure):
+            self.log.failure("{n} messages were not broadcast", result, n=count)
+
+    # --- the callbacks' thread
+
+    def _consume(self, entries: list[Entry]) -> None:
+        for _, item in entries:
+            for each in item if isinstance(item, list) else [item]:
+                if self._backlog.abandoned:
+                    return
+                self._deliver(each)

@@ -1,0 +1,132 @@
+"""python -m twisted_p2p.sim: play what may happen to a network, and say whether the contract holds.
+
+    python -m twisted_p2p.sim list
+    python -m twisted_p2p.sim run halves-partitioned --peers 50 --seed 7
+
+What `run` writes to standard output depends on the scenario's name, the number of peers and the seed alone. It exits
+with 1 where the contract is violated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from hashlib import sha256
+
+import attrs
+
+from twisted_p2p.sim.checks import settles
+from twisted_p2p.sim.scenarios import SCENARIOS, NotBuilt
+from twisted_p2p.sim.world import BEGINNING, World
+
+SHOWN = 10
+"""Violations that are printed; of the others only their number is."""
+
+
+@attrs.frozen
+class Outcome:
+    """What became of a run."""
+
+    world: World
+    violations: list[str]
+    happened: float
+    rested: float
+    limit: float
+
+
+def play(name: str, peers: int, seed: int) -> Outcome:
+    """Run a scenario until its world has come to rest, or should have."""
+    world = World(seed)
+    try:
+        limit = SCENARIOS[name](world, peers)
+    except NotBuilt as error:
+        return Outcome(world, [str(violation) for violation in error.args], world.now, world.now, 0.0)
+    happened = world.now
+    found = settles(world, limit)
+    return Outcome(world, found, happened, world.now, limit)
+
+
+def fingerprint(world: World) -> str:
+    """A hash of everything that every application was told, and when the world came to rest."""
+    whole = sha256()
+    for peer in world.peers:
+        for bundle in peer.received:
+            whole.update(f"{peer.name} {bundle.origin} {bundle.epoch} {bundle.seq}\n".encode())
+        for told in (*peer.changes, *peer.gaps):
+            whole.update(f"{peer.name} {told!r}\n".encode())
+    whole.update(f"{world.now!r} {world.events}".encode())
+    return whole.hexdigest()[:16]
+
+
+def report(name: str, peers: int, seed: int, outcome: Outcome) -> str:
+    """What happened, and the verdict."""
+    world = outcome.world
+    counts: Counter[str] = Counter()
+    for peer in world.peers:
+        counts.update(peer.core.turn.counts)
+    degrees = [len(peer.core.overlay.active) for peer in world.running]
+    doc = SCENARIOS[name].__doc__ or ""
+    lines = [
+        f"{name}, {peers} peers, seed {seed}: {doc.splitlines()[0]}",
+        f"  happened: {outcome.happened - BEGINNING:.2f} s, {world.events} events, fingerprint {fingerprint(world)}",
+        f"  peers: {len(world.peers)} in all, {len(world.running)} up at the end, degrees {_range(degrees)}",
+        f"  said: {sum(len(peer.said) for peer in world.peers)} messages;"
+        f" delivered: {sum(len(peer.received) for peer in world.peers)} bundles;"
+        f" gaps: {sum(len(peer.gaps) for peer in world.peers)}",
+        *(f"  {what}: {counts[what]}" for what in sorted(counts) if counts[what]),
+    ]
+    lines += [f"  VIOLATED {violation}" for violation in outcome.violations[:SHOWN]]
+    if len(outcome.violations) > SHOWN:
+        lines.append(f"  VIOLATED and {len(outcome.violations) - SHOWN} more")
+    if outcome.violations:
+        lines.append(f"  repeat it: python -m twisted_p2p.sim run {name} --peers {peers} --seed {seed}")
+    else:
+        lines.append(
+            f"  the contract holds; quiet {outcome.rested - outcome.happened:.2f} s later (limit {outcome.limit:g} s)"
+        )
+    return "\n".join(lines)
+
+
+def _range(numbers: Sequence[int]) -> str:
+    return f"{min(numbers)} to {max(numbers)}" if numbers else "none"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m twisted_p2p.sim", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="print the names of the scenarios")
+    run = commands.add_parser("run", help="play one scenario, or all of them")
+    run.add_argument("name", choices=[*SCENARIOS, "all"])
+    run.add_argument("--peers", type=int, default=20, help="how many the network begins with (at least 4)")
+    run.add_argument("--seed", type=int, default=0, help="all chance comes from it")
+    run.add_argument("--seeds", type=int, default=1, help="play so many seeds, from --seed on")
+    options = parser.parse_args(argv)
+    if options.command == "list":
+        print("\n".join(SCENARIOS))
+        return 0
+    if options.peers < 4:
+        parser.error("--peers must be at least 4: with fewer there is nothing to cut in two")
+    names = list(SCENARIOS) if options.name == "all" else [options.name]
+    return max(_run(name, options.peers, options.seed, options.seeds) for name in names)
+
+
+def _run(name: str, peers: int, first: int, seeds: int) -> int:
+    code = 0
+    for seed in range(first, first + seeds):
+        begin = time.perf_counter()
+        outcome = play(name, peers, seed)
+        took = time.perf_counter() - begin
+        print(report(name, peers, seed, outcome), flush=True)
+        print(f"  {took:.1f} s of real time, {outcome.world.events / took:,.0f} events a second", file=sys.stderr)
+        code = max(code, bool(outcome.violations))
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,292 @@
+"""What may happen to a network, each as a function of a world. Its first line says what; `QUIET` how soon it is over.
+
+A scenario builds a network, lets things happen to it, and returns the virtual seconds within which the world must have
+come to rest: nothing missing, nothing left over, every check of `checks` holding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from twisted_p2p.sim.checks import settles
+from twisted_p2p.sim.world import SimPeer, World
+
+Scenario = Callable[[World, int], float]
+
+JOIN_LIMIT = 30.0
+"""Virtual seconds within which any number of peers that start at once have joined and know each other."""
+
+SCENARIOS: dict[str, Scenario] = {}
+
+
+def scenario(function: Scenario) -> Scenario:
+    """Put it on the list, under its own name with hyphens."""
+    SCENARIOS[function.__name__.replace("_", "-")] = function
+    return function
+
+
+class NotBuilt(Exception):
+    """The network that a scenario begins with did not come about; its arguments are the violations."""
+
+
+def say(peers: Sequence[SimPeer], count: int = 1, text: str | None = None) -> None:
+    """Each of these peers broadcasts so many messages, in turn; stopped ones do not."""
+    for _ in range(count):
+        for peer in peers:
+            number = len(peer.said)
+            words = f"{peer.name} says {number}" if text is None else text
+            identity = f"{peer.peer[:48]}{number:016x}"
+            encoded = f'{{"id":"{identity}","title":"#BROADCAST","message":"{words}","time":{peer.world.now!r}}}'
+            peer.broadcast([encoded.encode()])
+
+
+def build(world: World, peers: int) -> list[SimPeer]:
+    """A genesis, and others that join through it at once."""
+    world.genesis()
+    for _ in range(peers - 1):
+        world.newcomer()
+    _settled(world)
+    return list(world.peers)
+
+
+def _settled(world: World) -> None:
+    found = settles(world, JOIN_LIMIT)
+    if found:
+        raise NotBuilt(*found)
+
+
+def _talk(world: World, peers: Sequence[SimPeer], seconds: float, pause: float = 1.0) -> None:
+    """Somebody of `peers` says something each `pause` seconds; each of at most twenty gets a word every round."""
+    speakers = world.rng.sample(list(peers), min(20, len(peers)))
+    for _ in range(round(seconds / pause)):
+        say([peer for peer in speakers if peer.running])
+        world.run(pause)
+
+
+@scenario
+def join_one_by_one(world: World, peers: int) -> float:
+    """Peers join one after another through the genesis, and each says something as soon as it has joined."""
+    world.genesis()
+    for _ in range(peers - 1):
+        newcomer = world.newcomer()
+        world.run_until(lambda: world.peers[-1].member_since is not None, JOIN_LIMIT)
+        say([newcomer])
+    return 10
+
+
+@scenario
+def join_at_once(world: World, peers: int) -> float:
+    """All peers start in the same instant, and say something within the first seconds."""
+    world.genesis()
+    for _ in range(peers - 1):
+        world.newcomer()
+    for _ in range(5):
+        world.run(0.5)
+        say([peer for peer in world.peers if peer.member_since is not None])
+    return JOIN_LIMIT
+
+
+@scenario
+def newcomers_through_each_other(world: World, peers: int) -> float:
+    """Two newcomers at once are told to join through each other and through the genesis."""
+    members = build(world, peers)
+    say(members)
+    world.run(1)
+    one, other = world.add(), world.add()
+    one.start()
+    other.start()
+    one.join([other.address, members[0].address])
+    other.join([one.address, members[0].address])
+    say(members)
+    return 15
+
+
+@scenario
+def genesis_comes_late(world: World, peers: int) -> float:
+    """Peers start before their genesis does."""
+    genesis = world.add()
+    for _ in range(peers - 1):
+        world.newcomer(genesis)
+    world.run(5)
+    genesis.start()
+    genesis.join([], genesis=True)
+    return JOIN_LIMIT
+
+
+@scenario
+def everyone_talks(world: World, peers: int) -> float:
+    """Every peer says ten things, all at the same time."""
+    say(build(world, peers), 10)
+    return 10
+
+
+@scenario
+def one_talks_much(world: World, peers: int) -> float:
+    """One peer says a thousand things in ten bursts."""
+    members = build(world, peers)
+    speaker = world.rng.choice(members)
+    for _ in range(10):
+        say([speaker], 100)
+        world.run(0.1)
+    return 10
+
+
+@scenario
+def third_dies(world: World, peers: int) -> float:
+    """A third of the peers dies at once, neighbours together, while everybody talks."""
+    members = build(world, peers)
+    by_id = {peer.peer: peer for peer in members}
+    victims: dict[str, None] = {}
+    queue = [world.rng.choice(members).peer]
+    while queue and len(victims) < peers // 3:
+        victim = queue.pop(0)
+        victims[victim] = None
+        queue += [other for other in by_id[victim].core.overlay.active if other not in victims]
+    say(members[:50])
+    world.run(0.003)
+    for victim in victims:
+        by_id[victim].kill()
+    _talk(world, world.running, 3)
+    return 40
+
+
+@scenario
+def freeze_and_thaw(world: World, peers: int) -> float:
+    """A peer is stopped for a minute, is declared failed, and goes on; another one stops for three seconds only."""
+    members = build(world, peers)
+    long, short = world.rng.sample(members, 2)
+    long.freeze()
+    short.freeze()
+    _talk(world, members, 3)
+    short.thaw()
+    _talk(world, members, 57)
+    long.thaw()
+    return 30
+
+
+@scenario
+def link_cut(world: World, peers: int) -> float:
+    """Nothing gets through between two neighbours for half a minute."""
+    return _cut(world, peers, both=True)
+
+
+@scenario
+def link_cut_one_way(world: World, peers: int) -> float:
+    """Nothing gets from one neighbour to another for half a minute, but all does the other way."""
+    return _cut(world, peers, both=False)
+
+
+def _cut(world: World, peers: int, both: bool) -> float:
+    members = build(world, peers)
+    one = world.rng.choice(members)
+    neighbour = world.rng.choice(list(one.core.overlay.active))
+    world.cut(one, next(peer for peer in members if peer.peer == neighbour), both)
+    _talk(world, members, 30)
+    world.heal()
+    return 20
+
+
+@scenario
+def halves_partitioned(world: World, peers: int) -> float:
+    """The network is cut in two halves for a minute, and both go on talking."""
+    members = build(world, peers)
+    shuffled = world.rng.sample(members, len(members))
+    world.partition(shuffled[: peers // 2], shuffled[peers // 2 :])
+    _talk(world, members, 60)
+    world.heal()
+    return 60
+
+
+@scenario
+def genesis_comes_back_empty(world: World, peers: int) -> float:
+    """The genesis dies; a newcomer joins through another peer; the genesis returns with nothing; all is one network."""
+    members = build(world, peers)
+    say(members[:50])
+    world.run(1)
+    members[0].kill()
+    world.run(2)
+    world.newcomer(world.rng.choice(members[1:]))
+    _talk(world, world.running, 20)
+    again = world.genesis(address=members[0].address)
+    world.run(1)
+    say([again])
+    world.newcomer(again)
+    _talk(world, world.running, 5)
+    return 60
+
+
+@scenario
+def slow_reader(world: World, peers: int) -> float:
+    """For two minutes a peer reads a few kilobytes a second, while another says far more than that."""
+    members = build(world, peers)
+    slow, speaker = world.rng.sample(members, 2)
+    slow.read_rate = 20_000
+    for _ in range(120):
+        say([speaker], 20, "x" * 2_000)
+        world.run(1)
+    slow.read_rate = 0
+    return 60
+
+
+@scenario
+def leave_while_talking(world: World, peers: int) -> float:
+    """A peer leaves in the middle of its own speech and everybody else's."""
+    members = build(world, peers)
+    leaver = world.rng.choice(members)
+    say(members[:50], 2)
+    say([leaver], 100)
+    leaver.leave()
+    say([peer for peer in members[:50] if peer is not leaver], 2)
+    return 15
+
+
+@scenario
+def clocks_step(world: World, peers: int) -> float:
+    """The wall clocks of some peers jump by an hour, forwards or back, twice."""
+    members = build(world, peers)
+    for _ in range(2):
+        for peer in world.rng.sample(members, max(1, peers // 4)):
+            peer.clock_error += world.rng.choice((-3600, 3600))
+        _talk(world, members, 10)
+    return 30
+
+
+@scenario
+def quiet_origin_and_newcomer(world: World, peers: int) -> float:
+    """A peer speaks after hours of silence, longer than the retention; a newcomer hears just the new words."""
+    members = build(world, peers)
+    speaker = world.rng.choice(members)
+    say([speaker], 5)
+    world.run(3 * world.config.retention_age)
+    world.newcomer()
+    world.run(5)
+    say([speaker], 5)
+    return 15
+
+
+@scenario
+def equal_texts(world: World, peers: int) -> float:
+    """Two peers say the same text two thousand times each."""
+    members = build(world, peers)
+    speakers = world.rng.sample(members, 2)
+    for _ in range(20):
+        say(speakers, 100, "the same")
+        world.run(0.05)
+    return 10
+
+
+@scenario
+def churn(world: World, peers: int) -> float:
+    """For a minute peers come, leave and die, and those that are there talk."""
+    build(world, peers)
+    for _ in range(40):
+        running = world.running
+        chance, enough = world.rng.random(), len(running) > peers // 2
+        if chance < 0.25 and enough:
+            world.rng.choice(running[1:]).kill()
+        elif chance < 0.4 and enough:
+            world.rng.choice(running[1:]).leave()
+        elif chance < 0.8:
+            world.newcomer(world.rng.choice(running))
+        _talk(world, [peer for peer in world.running if peer.member_since is not None], 1.5)
+    return 60
