@@ -62,7 +62,7 @@ class Network:
     as peer` starts on any free port, and stops.
     """
 
-    log = Logger(namespace="p2p")
+    log = Logger()
 
     def __init__(self, host: str = "localhost", *, network: str = "p2p", config: Config = LAN) -> None:
         """Make a peer; `start` starts it.
@@ -232,7 +232,7 @@ class _Joining:
 class _Life:
     """One life of a peer, from start to stop: its reactor and thread, its node, the thread for its callbacks."""
 
-    log = Logger(namespace="p2p")
+    log = Logger()
 
     def __init__(self, host: str, port: int, network: str, config: Config, deliver: Callable[[object], object]) -> None:
         self.node: Node

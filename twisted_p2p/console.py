@@ -296,7 +296,7 @@ def _clock_text(at: float) -> str:
 class Console:
     """Broadcasts what is typed, and shows who comes and goes and what they say."""
 
-    log = Logger(namespace="p2p")
+    log = Logger()
 
     def __init__(
         self,

@@ -45,7 +45,7 @@ class Backlog:
     their place in each stream, the Gap that they leave. `dropped` counts them.
     """
 
-    log = Logger(namespace="p2p")
+    log = Logger()
 
     def __init__(
         self,
@@ -166,7 +166,7 @@ class Backlog:
 class Output:
     """Whole lines to a descriptor. What can't be written is lost; that is logged once, until it works again."""
 
-    log = Logger(namespace="p2p")
+    log = Logger()
 
     def __init__(self, fd: int, name: str) -> None:
         self._fd = fd

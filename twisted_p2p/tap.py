@@ -31,6 +31,8 @@ NETWORK = "p2p"
 _ANY_HOST = ("0.0.0.0", "::")
 _PIDFILE = "twistd.pid"  # twistd's own default
 
+_log = Logger(namespace="p2p")
+
 
 def parse_address(text: str, port_needed: bool = True) -> tuple[str, int | None]:
     """Read HOST:PORT, where an IPv6 host is in brackets. Raises BadAddress."""
@@ -92,6 +94,10 @@ class Options(usage.Options):
                 raise
             program = os.path.basename(sys.argv[0])
             sys.exit(f"{program} p2p: {error} (Options: {program} p2p --help)")
+
+    def parseArgs(self, *arguments: str) -> None:
+        if arguments:
+            raise usage.UsageError(f"{readable(arguments[0])!r} is not expected: there are only options.")
 
     def postOptions(self) -> None:
         with _usage("--port"):
@@ -190,8 +196,6 @@ class CannotStart(SystemExit, Exception):
 class PeerProcess(Service):
     """A node with all that makes it a program: console, events, banner, signals."""
 
-    log = Logger(namespace="p2p")
-
     def __init__(
         self,
         node: Node,
@@ -258,10 +262,10 @@ class PeerProcess(Service):
             address = address_text(changed.ip_addr, changed.port)
             why = why_not_joined(address, changed.reason, self._options["network"])
             when = f"in {changed.after:.1f} s" if changed.after else "with the next address"
-            self.log.warn("{why} Trying again {when}.", why=why, when=when)
+            _log.warn("{why} Trying again {when}.", why=why, when=when)
 
     def _tell(self, text: str) -> None:
-        self.log.info("{text}", text=text)
+        _log.info("{text}", text=text)
 
     @contextlib.contextmanager
     def _or_exit(self) -> Iterator[None]:
@@ -275,7 +279,7 @@ class PeerProcess(Service):
     def _exit(self, text: str) -> NoReturn:
         if self._options.is_daemon:
             # Standard error is closed by now: what is said there goes nowhere.
-            self.log.critical("{text}", text=text)
+            _log.critical("{text}", text=text)
         elif sys.__stderr__ is not None:
             print(f"p2p: {text}", file=sys.__stderr__, flush=True)
         raise CannotStart(text)
@@ -312,8 +316,6 @@ def banner(peer: str, address: tuple[str, int], options: Options) -> list[str]:
 class Signals:
     """SIGHUP and SIGQUIT would end the process at once, and the others would see it fail."""
 
-    log = Logger(namespace="p2p")
-
     def __init__(self) -> None:
         self._old: dict[signal.Signals, Any] = {}
 
@@ -337,7 +339,7 @@ class Signals:
         signal.raise_signal(signal.SIGTERM)
 
     def _go_on(self, number: int, frame: FrameType | None) -> None:
-        self.log.info("SIGHUP: there is nothing to read again; going on.")
+        _log.info("SIGHUP: there is nothing to read again; going on.")
 
 
 def _has_terminal() -> bool:

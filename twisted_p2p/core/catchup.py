@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import attrs
 
@@ -21,12 +21,14 @@ class Want:
 
     `ahead`: links by what their ends were known to have. `source`: the link that was asked last. `asked`: links that
     were asked since we last moved, with the floor where they answered that they do not hold what we want next.
+    `lost_since`: when all had been asked, and none held it.
     """
 
     ahead: dict[int, int] = attrs.field(factory=dict)
     source: int | None = None
     deadline: float = 0.0
     asked: dict[int, int | None] = attrs.field(factory=dict)
+    lost_since: float | None = None
 
 
 @attrs.define(eq=False)
@@ -37,6 +39,8 @@ class CatchUp:
     links: Links
     positions: Positions
     spread: Spread
+    on_missing: Callable[[str], None]
+    """No neighbour holds what we want of this origin: get in touch with others."""
     wants: dict[Stream, Want] = attrs.field(factory=dict)
     _grafts: dict[int, list[Position]] = attrs.field(factory=dict)
     _served: dict[int, float] = attrs.field(factory=dict)
@@ -66,7 +70,7 @@ class CatchUp:
         want = self.wants.get(stream)
         if want is None:
             return
-        want.asked = {}
+        want.asked, want.lost_since = {}, None
         if link is not None:
             self._served[link.id] = self.turn.now
         for number in [number for number, there in want.ahead.items() if there <= position]:
@@ -96,6 +100,9 @@ class CatchUp:
             served = self._served.get(want.source, 0.0) if want.source is not None else 0.0
             if max(want.deadline, served + self.turn.config.graft_timeout) <= self.turn.now:
                 self._ask_next(stream, want)
+        missing = [stream for stream, want in self.wants.items() if want.lost_since is not None]
+        if missing:
+            self.on_missing(self.turn.rng.choice(missing)[0])
         if self.wants:
             self._timer = self.turn.timers.after(self.turn.config.graft_timeout / 2, self._look)
 
@@ -117,13 +124,19 @@ class CatchUp:
         return [flow for flow in self.spread.flows.values() if flow.live]
 
     def _settle(self, stream: Stream, want: Want) -> None:
-        """All were asked. Where some said that they hold only later bundles, the range before is lost.
+        """All neighbours were asked. Where some hold only later bundles, the range before is lost, or soon will be.
 
-        Where none has anything, whoever claimed to be ahead does not keep its word: the next comparison may raise it
-        again.
+        It may still be elsewhere: a neighbour that joined late never had it. So for a while new neighbours are sought,
+        the origin first, and all are asked again. Where none has anything, whoever claimed to be ahead does not keep
+        its word: the next comparison may raise it again.
         """
         floors = {floor: number for number, floor in want.asked.items() if floor is not None}
-        if floors:
+        if want.lost_since is None:
+            want.lost_since = self.turn.now
+        if floors and self.turn.now < want.lost_since + self.turn.config.gap_patience:
+            want.source, want.asked = None, {}
+            want.deadline = self.turn.now + self.turn.config.graft_timeout
+        elif floors:
             self.turn.counts["gaps"] += 1
             first = min(floors)
             want.source = floors[first]

@@ -67,6 +67,8 @@ class Config:
     """Payload written to one link in one turn; the rest follows in the next, so that pings get through."""
     graft_timeout: float = 1.0
     """Who stays behind for so long asks another link. Plumtree gives none; a few hops' worth of delay."""
+    gap_patience: float = 20.0
+    """How long others are asked, the origin first, before what no neighbour holds is given up as a gap."""
     sync_interval: float = 5.0
     """Between comparisons of digests with a neighbour; bounds the delay after a mass failure."""
     early_max: int = 1_000
@@ -100,6 +102,7 @@ WAN = Config(
     departed_probe_interval=30.0,
     suspicion_timeout=10.0,
     graft_timeout=3.0,
+    gap_patience=60.0,
 )
 """For peers across the Internet."""
 
@@ -117,6 +120,7 @@ TEST = Config(
     retry_first=0.1,
     retry_max=0.5,
     graft_timeout=0.3,
+    gap_patience=3.0,
     sync_interval=0.5,
 )
 """For live tests on one machine: everything happens within a second or two."""

@@ -78,6 +78,13 @@ class Detection:
         if vacant:
             self.links.dial(Purpose.PROBE, self.turn.rng.choice(vacant))
 
+    def seek(self, origin: str) -> None:
+        """Somebody other than our neighbours may hold what we lack of this origin: probe it, or else anybody."""
+        records = [record for record in self.membership.others() if record.peer not in self.overlay.active]
+        if records:
+            own = [record for record in records if record.peer == origin]
+            self._probe((own or [self.turn.rng.choice(records)])[0])
+
     def _probe(self, record: Record) -> None:
         if record.peer not in self._probing:
             self._probing[record.peer] = None

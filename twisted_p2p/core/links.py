@@ -57,6 +57,7 @@ class Link:
     _their_nonce: str = ""
     _deadline: Timer | None = None
     _ping: Timer | None = None
+    _linger: Timer | None = None
     _pinged: int = 0
     _answered: int = 0
     _was_congested: bool = False
@@ -153,7 +154,7 @@ class Links:
         if reason is Reason.OWN_ADDRESS and link.purpose is not Purpose.INBOUND:
             self.own_addresses[link.attempt.address] = None
         self.turn.counts[f"link_end_{reason.value}"] += 1
-        for timer in (link._deadline, link._ping):
+        for timer in (link._deadline, link._ping, link._linger):
             if timer is not None:
                 timer.cancel()
         self.on_lost(link, reason)
@@ -209,7 +210,7 @@ class Links:
         if link.baseline and link.record is not None:
             self.membership.merge([link.record])
         link._ping = self.turn.timers.after(self.turn.jitter(self.turn.config.ping_interval), lambda: self.ping(link))
-        self.turn.timers.after(self.turn.config.linger, lambda: self._end_idle(link))
+        link._linger = self.turn.timers.after(self.turn.config.linger, lambda: self._end_idle(link))
         self.on_open(link)
 
     def _end_idle(self, link: Link) -> None:

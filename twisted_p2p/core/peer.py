@@ -62,7 +62,9 @@ class PeerCore:
         self.spread = Spread(
             turn, network, signer, verifier, self.links, self.positions, log, self._early, self._progressed
         )
-        self.catchup = CatchUp(turn, self.links, self.positions, self.spread)
+        self.catchup = CatchUp(
+            turn, self.links, self.positions, self.spread, lambda origin: self.detection.seek(origin)
+        )
         self.antientropy = AntiEntropy(
             turn,
             self.membership,
