@@ -9,12 +9,10 @@ import select
 import threading
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 from twisted.internet import defer
-from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.selectreactor import SelectReactor
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -30,39 +28,32 @@ if TYPE_CHECKING:
     from twisted_p2p.events import Entry
     from twisted_p2p.messages import Message
 
-UNACCEPTED_MAX = 1_000
-UNACCEPTED_BYTES = 8 * 1024 * 1024
+UNACCEPTED_MAX, UNACCEPTED_BYTES = 1_000, 8 * 1024 * 1024
 """Messages on their way to the network, and their bytes, before `broadcast` waits."""
 DELIVER_TIMEOUT = 10.0
 """Seconds for which `stop` waits for the callbacks of messages that have arrived."""
 STOP_TIMEOUT = 30.0
-"""Seconds for which `stop` waits for the node, which takes a few: only a fault makes it longer."""
+"""Seconds for which `stop` waits for the node: it takes a few, unless there is a fault."""
 _HOPELESS = (Reason.WRONG_NETWORK.value, Reason.WRONG_VERSION.value, Reason.OWN_ADDRESS.value)
 """Why a join will not work later either."""
 
 T = TypeVar("T")
 
 
-def _make_reactor() -> Any:
-    return EPollReactor() if hasattr(select, "epoll") else SelectReactor()
-
-
 class Network:
     """A peer, for a program that knows no Deferreds.
 
-        peer = Network("localhost")
-        peer.on_message(lambda message: print(message.message))
-        peer.start()
-        peer.join_network()
-        peer.broadcast("hello")
-        peer.stop()
+        with Network() as peer:     # starts on any free port, and stops at the end
+            peer.on_message(lambda message: print(message.message))
+            peer.join_network()
+            peer.broadcast("hello")
 
     Everything runs in a thread of its own, so several peers fit into one program. Callbacks run one at a time, in
-    order, in another thread, and may call any method. At the program's end `stop` is called by itself. `with Network()
-    as peer` starts on any free port, and stops.
+    order, in another thread, and may call any method. What still runs when the program ends is stopped.
     """
 
     log = Logger()
+    _make_node: Callable[..., Node] = Node
 
     def __init__(self, host: str = "localhost", *, network: str = "p2p", config: Config = LAN) -> None:
         """Make a peer; `start` starts it.
@@ -76,9 +67,8 @@ class Network:
         """
         if host in ("", "0.0.0.0", "::"):
             raise BadAddress(f"Others can't reach {host!r}; give an address of this machine.")
-        self._host = "127.0.0.1" if host == "localhost" else host
-        self._network = network
-        self._config = config
+        interface = "127.0.0.1" if host == "localhost" else host
+        self._settings: dict[str, Any] = {"interface": interface, "network": network, "config": config}
         self._on_message: list[Callable[[Message], object]] = []
         self._on_gap: list[Callable[[Gap], object]] = []
         self._lock = threading.Lock()
@@ -90,7 +80,7 @@ class Network:
         """Listen, and be a network of one, which others may join.
 
         Args:
-            port: 0 for any free one; `self.port` tells.
+            port: 0 for any free one.
         Raises:
             CannotListen: the port is taken, or the host is not this machine.
         """
@@ -98,16 +88,18 @@ class Network:
             self._not_in_reactor()
             if self._life is not None:
                 raise P2PError("This peer is running already; call stop() first.")
-            life = _Life(self._host, port, self._network, self._config, self._deliver)
+            node = functools.partial(self._make_node, port=port, **self._settings)
+            life = _Life(node, self._settings["network"], self._deliver)
             life.start()
             self._life = life
+            life.deliver()
         atexit.register(self.stop)
 
     def stop(self) -> None:
         """Send what was broadcast, leave the network, let the callbacks have what has arrived, and end.
 
-        It takes a few seconds at most, and up to 10 more for callbacks that are slow. The peer may be started again:
-        as a new one, with a new id. Where nothing runs, it does nothing.
+        It takes a few seconds at most, and up to 10 more where callbacks are slow. Does nothing where nothing runs.
+        The peer may be started again: as a new one, with a new id.
         """
         self._not_in_reactor()
         with self._lock:
@@ -121,9 +113,7 @@ class Network:
             self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def join_network(self, ip: str = "127.0.0.1", port: int = 5050, timeout: float | None = 30.0) -> None:
@@ -225,8 +215,16 @@ class _Joining:
     """Who waits to have joined through an address, and why it has not worked so far."""
 
     address: tuple[str, int]
-    reason: str = Reason.UNREACHABLE.value
+    reason: str = "no answer so far"
     done: defer.Deferred[None] = attrs.field(factory=defer.Deferred)
+
+
+def _make_reactor() -> Any:
+    if not hasattr(select, "epoll"):
+        return SelectReactor()
+    from twisted.internet.epollreactor import EPollReactor
+
+    return EPollReactor()
 
 
 class _Life:
@@ -234,9 +232,9 @@ class _Life:
 
     log = Logger()
 
-    def __init__(self, host: str, port: int, network: str, config: Config, deliver: Callable[[object], object]) -> None:
+    def __init__(self, make_node: Callable[[Any], Node], network: str, deliver: Callable[[object], object]) -> None:
         self.node: Node
-        self._make_node = functools.partial(Node, port=port, interface=host, network=network, config=config)
+        self._make_node = make_node
         self._network = network
         self._deliver = deliver
         self._backlog = Backlog(self._consume, time.time, "callbacks", batch=1)
@@ -269,25 +267,19 @@ class _Life:
         """Call a function in the reactor's thread; the Future gets what its Deferred gets."""
         future: concurrent.futures.Future[T] = concurrent.futures.Future()
 
-        def run() -> None:
-            defer.maybeDeferred(function).addBoth(lambda result: self._settle(future, result))
+        def settle(result: T | Failure) -> None:
+            self._pending.discard(future)
+            if isinstance(result, Failure):
+                future.set_exception(result.value)
+            else:
+                future.set_result(result)
 
         with self._changed:
             if self._ended:
                 raise NotRunning()
             self._pending.add(future)
-            self._reactor.callFromThread(run)
+            self._reactor.callFromThread(lambda: defer.maybeDeferred(function).addBoth(settle))
         return future
-
-    def _settle(self, future: concurrent.futures.Future[T], result: T | Failure) -> None:
-        with self._changed:
-            if future not in self._pending:
-                return
-            self._pending.discard(future)
-        if isinstance(result, Failure):
-            future.set_exception(result.value)
-        else:
-            future.set_result(result)
 
     # --- start and stop
 
@@ -299,6 +291,9 @@ class _Life:
         except BaseException:
             self._stop_reactor()
             raise
+
+    def deliver(self) -> None:
+        """Begin to call the callbacks."""
         self._backlog.start()
 
     def _start_node(self) -> None:
@@ -336,12 +331,12 @@ class _Life:
             self.call(lambda: self._join(joining)).result(timeout)
         except concurrent.futures.TimeoutError:
             self._reactor.callFromThread(joining.done.cancel)
-            why = why_not_joined(address_text(host, port), joining.reason, self._network)
-            raise JoinError(f"Not joined within {timeout:g} s. {why}") from None
+            raise JoinError(f"Not joined within {timeout:g} s. {self._why(joining)}") from None
 
     def _join(self, joining: _Joining) -> defer.Deferred[None]:
-        joined = self.node.join_network(*joining.address)
+        # A reason may be told before join_network returns.
         self._joinings.append(joining)
+        joined = self.node.join_network(*joining.address)
         joined.addCallbacks(joining.done.callback, lambda _: None)
 
         def over(result: T) -> T:
@@ -352,14 +347,14 @@ class _Life:
         return joining.done.addBoth(over)
 
     def _change(self, changed: Changed) -> None:
-        if changed.kind is not Kind.RETRY:
-            return
         for joining in [*self._joinings]:
-            if joining.address == (changed.ip_addr, changed.port):
+            if changed.kind is Kind.RETRY and joining.address == (changed.ip_addr, changed.port):
                 joining.reason = changed.reason
-                if changed.reason in _HOPELESS:
-                    why = why_not_joined(address_text(*joining.address), changed.reason, self._network)
-                    joining.done.errback(JoinError(why))
+                if changed.reason in _HOPELESS and not joining.done.called:
+                    joining.done.errback(JoinError(self._why(joining)))
+
+    def _why(self, joining: _Joining) -> str:
+        return why_not_joined(address_text(*joining.address), joining.reason, self._network)
 
     # --- broadcasting
 
@@ -367,9 +362,7 @@ class _Life:
         """Give a message to the reactor's thread, with all others that come before it takes them."""
         identity, encoded = self.node.prepare(value)
         with self._changed:
-            while not self._stopping and (
-                self._unaccepted >= UNACCEPTED_MAX or self._unaccepted_bytes >= UNACCEPTED_BYTES
-            ):
+            while not self._stopping and self._is_full():
                 self._changed.wait()
             if self._stopping:
                 raise NotRunning()
@@ -379,6 +372,9 @@ class _Life:
             if len(self._outbox) == 1:
                 self._reactor.callFromThread(self._flush)
         return identity
+
+    def _is_full(self) -> bool:
+        return self._unaccepted >= UNACCEPTED_MAX or self._unaccepted_bytes >= UNACCEPTED_BYTES
 
     def _flush(self) -> None:
         with self._changed:

@@ -59,7 +59,7 @@ def readable(text: str) -> str:
 
 _WHY = {
     "unreachable": "Nobody answers at {address}; is the genesis running?",
-    "wrong-network": "The peer at {address} is in another network than {network}; check the network's name.",
+    "wrong-network": "The peer at {address} is not in the network {network}, but in another one; check the name.",
     "wrong-version": "The peer at {address} speaks another version of the protocol; update the older one.",
     "own-address": "{address} is this peer's own address; give the address of another one.",
     "handshake-timeout": "What answers at {address} does not speak as a peer does; is it the right port?",

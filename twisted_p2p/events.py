@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import errno
 import os
+import re
 import select
 import sys
 import threading
@@ -253,10 +254,23 @@ class EventsWriter:
         output = self._output
         if output is not None:
             lines = [event for at, item in entries for event in events_of(at, item)]
-            output.write(_ENCODER.encode_lines(lines))
+            output.write(encode_lines(lines))
 
 
 _ENCODER = msgspec.json.Encoder()
+_CONTROLS = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+def encode_lines(events: list[dict[str, Any]]) -> bytes:
+    """The events as JSON, one a line.
+
+    Characters that JSON allows as they are, but that take control of a terminal or end a line for some readers, are
+    escaped, too.
+    """
+    lines = _ENCODER.encode_lines(events)
+    if lines.isascii() and b"\x7f" not in lines:
+        return lines
+    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", lines.decode()).encode()
 
 
 def events_of(at: float, item: Item) -> list[dict[str, Any]]:

@@ -133,7 +133,8 @@ class Node(Service):
     @property
     def port(self) -> int:
         """The port that we listen on, once we do."""
-        return self.address[1]
+        port: int = self.shell.port
+        return port
 
     def when_listening(self) -> Deferred[None]:
         """Fires once the port is open."""

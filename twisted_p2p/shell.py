@@ -37,6 +37,7 @@ class IPeerShell(Interface):
     core = Attribute("The PeerCore that this shell runs.")
     clock = Attribute("Its IReactorTime.")
     peer = Attribute("The peer's id.")
+    port = Attribute("The port that it listens on.")
     sink = Attribute("Called with each Deliver, Gap and Changed.")
     address = Attribute("(host, port) under which others reach this peer.")
 

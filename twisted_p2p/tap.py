@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from twisted.application.service import Service
 from twisted.internet import defer
@@ -188,6 +188,9 @@ class CannotStart(SystemExit, Exception):
     itself for a SystemExit.
     """
 
+    # twistd quotes 100 characters of a daemon's failure, and the name of the module would be among them.
+    __module__ = "builtins"
+
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self.code = 1
@@ -203,8 +206,10 @@ class PeerProcess(Service):
         options: Options,
         console: Console | None = None,
         events: EventsWriter | None = None,
+        stderr: TextIO | None = None,
     ) -> None:
         self.node = node
+        self._stderr = stderr
         self._options = options
         self._console = console
         self._events = events
@@ -278,10 +283,10 @@ class PeerProcess(Service):
 
     def _exit(self, text: str) -> NoReturn:
         if self._options.is_daemon:
-            # Standard error is closed by now: what is said there goes nowhere.
+            # It has no standard error any more.
             _log.critical("{text}", text=text)
-        elif sys.__stderr__ is not None:
-            print(f"p2p: {text}", file=sys.__stderr__, flush=True)
+        elif self._stderr is not None:
+            print(f"p2p: {text}", file=self._stderr, flush=True)
         raise CannotStart(text)
 
 
@@ -369,7 +374,7 @@ def makeService(options: Options) -> PeerProcess:
     console = None
     if not (options["no-console"] or options["events"] == STDOUT or options.is_daemon):
         console = _make_console(node, clock)
-    return PeerProcess(node, clock, options, console, events)
+    return PeerProcess(node, clock, options, console, events, sys.__stderr__)
 
 
 def _make_console(node: Node, clock: Any) -> Console:

@@ -10,15 +10,16 @@ stays so past the graft time-out asks; where the other end is no neighbour, it i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 import attrs
+import msgspec
 
 from twisted_p2p.core import wire
 from twisted_p2p.core.actions import Reason
 from twisted_p2p.core.broadcast import Flow, Spread
 from twisted_p2p.core.catchup import CatchUp
-from twisted_p2p.core.digest import BUCKETS, differing
+from twisted_p2p.core.digest import BUCKETS, bucket_of, differing
 from twisted_p2p.core.links import Link, Links
 from twisted_p2p.core.membership import Membership
 from twisted_p2p.core.positions import Positions
@@ -190,29 +191,40 @@ class AntiEntropy:
             self._ask_baseline()
 
     def give_nodes(self, link: Link, frame: GiveNodesInNetwork) -> None:
-        """Answer with a page of the directory and of our positions, whole buckets of them."""
+        """Answer with a page of the directory and of our positions, in the order of peer ids."""
         if not self.has_baseline:
             self.turn.counts["baseline_not_given"] += 1
             return
-        bucket, page, streams = frame.bucket, NodesInNetwork([], []), list[Position]()
-        while bucket < BUCKETS and len(page.nodes) + len(streams) < self.turn.config.page:
-            facts = self._facts([bucket])
-            page.nodes.extend(facts.nodes)
-            page.claims.extend(facts.claims)
-            streams.extend(self.positions.in_bucket(bucket))
-            bucket += 1
+        peers, streams = list[str](), list[Position]()
+        following: str | None = None
+        for peer, positions in self._by_peer(frame.after):
+            if len(peers) + len(streams) >= self.turn.config.page:
+                following = peers[-1]
+                break
+            peers.append(peer)
+            streams += positions
         self.alone = False
-        self.links.send(link, NodesInNetwork(page.nodes, page.claims, streams, bucket if bucket < BUCKETS else None))
+        page = self._facts(peer for peer in peers if peer in self.membership.entries)
+        self.links.send(link, NodesInNetwork(page.nodes, page.claims, streams, following))
+
+    def _by_peer(self, after: str) -> Iterator[tuple[str, list[Position]]]:
+        """Everybody of whom we have facts or streams, with the positions of those; a bucket holds a range of ids."""
+        for bucket in range(bucket_of(after) if after else 0, BUCKETS):
+            found: dict[str, list[Position]] = {peer: [] for peer in self.membership.digest.keys(bucket)}
+            for position in self.positions.in_bucket(bucket):
+                found.setdefault(position[0], []).append(position)
+            yield from sorted(item for item in found.items() if item[0] > after)
 
     def nodes(self, link: Link, frame: NodesInNetwork) -> bool:
         """A page of facts, and of the baseline if we asked for one; False if a signature was bad."""
+        before = self.membership.digest.root()
         if not self.membership.merge(frame.nodes, frame.claims):
             return False
-        if frame.again:
+        if frame.again and self.membership.digest.root() != before:
             self.links.send(link, self._digest("nodes", self.membership.digest.hashes()))
         if link is self._asked and frame.streams is not None:
             for origin, epoch, position in frame.streams:
-                if not self.positions.knows((origin, epoch)) and len(self.positions) < self.turn.config.max_streams:
+                if not self.positions.knows((origin, epoch)) and self.spread.may_begin((origin, epoch)):
                     self.positions.move((origin, epoch), position)
             if frame.next is not None:
                 self.links.send(link, GiveNodesInNetwork(frame.next))
@@ -266,15 +278,22 @@ class AntiEntropy:
         sync, comparison = self._syncs.get(link.id), self._compared.get(link.id)
         if sync is not None:
             sync.heard.update(told)
+            self._bound(link, sync.heard)
             if not frame.more and sync.told is not None:
                 self._go_live(link, sync)
         elif comparison is not None and comparison.looks:
             comparison.told.update(told)
+            self._bound(link, comparison.told)
             comparison.buckets = frame.buckets
             if not frame.more:
                 self._looked(link, comparison)
         elif link.is_neighbour:
             self._behind(link, told)
+
+    def _bound(self, link: Link, told: dict[Stream, int]) -> None:
+        """Nobody can be at more positions than anybody may keep."""
+        if len(told) > self.turn.config.max_streams:
+            self.links.hang_up(link, Reason.BAD_FRAME)
 
     def _looked(self, link: Link, comparison: Comparison) -> None:
         """A look is complete. A stream of ours that a differing bucket of theirs does not name is at 1 there."""
@@ -293,7 +312,7 @@ class AntiEntropy:
         del self._compared[link.id]
         self._behind(link, comparison.told)
         back = [(*s, self.positions.of(s)) for s, there in comparison.told.items() if there < self.positions.of(s)]
-        self._send_pages(link, back, [])
+        self._send_pages(link, back, [], answers=False)
 
     def frontier(self, link: Link, frame: wire.Frontier) -> None:
         """Lazy push: what the other end has, and we do not push to it."""
@@ -344,33 +363,32 @@ class AntiEntropy:
         buckets = {str(bucket): value for bucket, value in hashes.items()}
         return Digest("nodes" if of == "nodes" else "streams", buckets)
 
-    def _facts(self, buckets: list[int]) -> NodesInNetwork:
-        entries = [self.membership.entries[peer] for b in buckets for peer in self.membership.digest.keys(b)]
+    def _facts(self, peers: Iterable[str]) -> NodesInNetwork:
+        entries = [self.membership.entries[peer] for peer in peers]
         return NodesInNetwork([e.record for e in entries], [e.claim for e in entries if e.claim])
 
     def _send_facts(self, link: Link, buckets: list[int]) -> None:
-        """Entries of these buckets, as many as a page takes; the other end asks again while there is more."""
-        page = NodesInNetwork([], [])
-        for done, bucket in enumerate(buckets, 1):
-            facts = self._facts([bucket])
-            page.nodes.extend(facts.nodes)
-            page.claims.extend(facts.claims)
-            if len(page.nodes) >= self.turn.config.page:
-                page = NodesInNetwork(page.nodes, page.claims, again=done < len(buckets))
-                break
-        if page.nodes:
-            self.links.send(link, page)
+        """Entries of these buckets, as many as a page takes; the other end asks again while there is news."""
+        peers, size = (
+            [peer for bucket in buckets for peer in self.membership.digest.keys(bucket)],
+            self.turn.config.page,
+        )
+        if len(peers) > size:
+            peers = self.turn.rng.sample(peers, size)
+            self.links.send(link, msgspec.structs.replace(self._facts(peers), again=True))
+        elif peers:
+            self.links.send(link, self._facts(peers))
 
     def _send_positions(self, link: Link, buckets: list[int]) -> dict[Stream, int]:
         """Tell our positions in these buckets; what was told."""
         positions = [position for bucket in buckets for position in self.positions.in_bucket(bucket)]
-        self._send_pages(link, positions or [], buckets)
+        self._send_pages(link, positions, buckets, answers=True)
         return {(origin, epoch): position for origin, epoch, position in positions}
 
-    def _send_pages(self, link: Link, positions: list[Position], buckets: list[int]) -> None:
-        """Nothing at all for no positions, unless it answers for some buckets."""
+    def _send_pages(self, link: Link, positions: list[Position], buckets: list[int], answers: bool) -> None:
+        """Nothing at all for no positions, unless it `answers` a question."""
         size = self.turn.config.page
-        for begin in range(0, max(len(positions), min(1, len(buckets))), size):
+        for begin in range(0, max(len(positions), int(answers)), size):
             more = begin + size < len(positions)
             self.links.send(link, wire.Positions(positions[begin : begin + size], buckets, more))
 
@@ -381,4 +399,4 @@ def _numbered(buckets: dict[str, str]) -> Hashes | None:
         numbered = {int(key): value for key, value in buckets.items()}
     except ValueError:
         return None
-    return numbered if all(0 <= bucket < BUCKETS for bucket in numbered) else None
+    return numbered if all(0 <= int(key) < BUCKETS and str(int(key)) == key for key in buckets) else None

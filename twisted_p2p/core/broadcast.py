@@ -51,7 +51,7 @@ class Spread:
     positions: Positions
     log: IMessageLog
     on_early: Callable[[Link, Stream, int], None]
-    """A bundle came before its elders: the link's end is at this position at least."""
+    """A bundle of this seq came before its elders."""
     on_progress: Callable[[Link | None, Stream, int], None]
     """A stream has moved to this position, by what came on this link."""
     epoch: int = 0
@@ -112,7 +112,7 @@ class Spread:
         if early is not None and seq in early:
             self.turn.counts["duplicate"] += 1
             return
-        if position == 1 and not self.positions.knows(stream) and len(self.positions) >= self.turn.config.max_streams:
+        if position == 1 and not self.may_begin(stream):
             self.turn.counts["streams_full"] += 1
             return
         if not frame.is_canonical(line):
@@ -125,11 +125,18 @@ class Spread:
         if seq > position:
             flow.cursor.setdefault(stream, seq + 1)
             self._hold(stream, frame, line)
-            self.on_early(link, stream, seq + 1)
+            self.on_early(link, stream, seq)
             return
         self._accept(link, stream, seq, line, frame)
         if early is not None:
             self._release(stream, early)
+
+    def may_begin(self, stream: Stream) -> bool:
+        """Whether a stream is known, or there is room for one more."""
+        config = self.turn.config
+        if self.positions.knows(stream):
+            return True
+        return len(self.positions) < config.max_streams and self.positions.epochs(stream[0]) < config.max_epochs
 
     def _accept(self, source: Link | None, stream: Stream, seq: int, line: bytes, frame: Broadcast | None) -> None:
         """Take the next bundle of a stream: to the log, to every link, to the application unless it is our own.
@@ -189,6 +196,10 @@ class Spread:
         self._early_bytes -= len(held[1])
         return held
 
+    def holds_early(self, stream: Stream, seq: int) -> bool:
+        """Whether this bundle came before its elders, and is held back."""
+        return seq in self._early.get(stream, ())
+
     def drop_early(self, stream: Stream) -> None:
         """Nobody has the elders of what is held back of this stream."""
         early = self._early.pop(stream, {})
@@ -238,7 +249,7 @@ class Spread:
                 continue
             lines = self.log.read(stream, cursor, self.turn.room(link.id)) if cursor < position else []
             if cursor < position and not lines:
-                self.send_floor(link, stream)
+                self.send_floor(link, stream, cursor)
                 continue
             for line in lines:
                 self.turn.write_payload(link.id, line)
@@ -248,10 +259,10 @@ class Spread:
                 flow.cursor[stream] = cursor + len(lines)
                 flow.owed[stream] = None
 
-    def send_floor(self, link: Link, stream: Stream) -> None:
+    def send_floor(self, link: Link, stream: Stream, asked: int) -> None:
         """Say what we hold of a stream, in place of what was asked for."""
         position = self.positions.of(stream)
-        self.links.send(link, wire.Floor(*stream, self.log.floor(stream) or position, position))
+        self.links.send(link, wire.Floor(*stream, asked, self.log.floor(stream) or position, position))
 
     # --- telling the application
 

@@ -21,7 +21,8 @@ class Want:
 
     `ahead`: links by what their ends were known to have. `source`: the link that was asked last. `asked`: links that
     were asked since we last moved, with the floor where they answered that they do not hold what we want next.
-    `lost_since`: when all had been asked, and none held it.
+    `lost_since`: when all had been asked, and none held it. `resume`: the bundle that is to prove that the stream goes
+    on after a gap.
     """
 
     ahead: dict[int, int] = attrs.field(factory=dict)
@@ -29,6 +30,7 @@ class Want:
     deadline: float = 0.0
     asked: dict[int, int | None] = attrs.field(factory=dict)
     lost_since: float | None = None
+    resume: int | None = None
 
 
 @attrs.define(eq=False)
@@ -56,6 +58,9 @@ class CatchUp:
             return
         want = self.wants.get(stream)
         if want is None:
+            if len(self.wants) >= self.turn.config.max_wants or not self.spread.may_begin(stream):
+                self.turn.counts["wants_full"] += 1
+                return
             want = self.wants[stream] = Want(deadline=self.turn.now)
             if patient:
                 want.deadline += self.turn.config.graft_timeout
@@ -70,7 +75,7 @@ class CatchUp:
         want = self.wants.get(stream)
         if want is None:
             return
-        want.asked, want.lost_since = {}, None
+        want.asked, want.lost_since, want.resume = {}, None, None
         if link is not None:
             self._served[link.id] = self.turn.now
         for number in [number for number, there in want.ahead.items() if there <= position]:
@@ -130,23 +135,46 @@ class CatchUp:
         the origin first, and all are asked again. Where none has anything, whoever claimed to be ahead does not keep
         its word: the next comparison may raise it again.
         """
-        floors = {floor: number for number, floor in want.asked.items() if floor is not None}
+        if want.resume is not None and want.source is not None:
+            want.asked[want.source] = None
+        floors = [(floor, number) for number, floor in want.asked.items() if floor is not None]
+        want.source, want.resume, want.deadline = None, None, self.turn.now + self.turn.config.graft_timeout
         if want.lost_since is None:
             want.lost_since = self.turn.now
         if floors and self.turn.now < want.lost_since + self.turn.config.gap_patience:
-            want.source, want.asked = None, {}
-            want.deadline = self.turn.now + self.turn.config.graft_timeout
+            want.asked = {}
         elif floors:
-            self.turn.counts["gaps"] += 1
-            first = min(floors)
-            want.source = floors[first]
-            want.deadline = self.turn.now + self.turn.config.graft_timeout
-            self.spread.skip_to(stream, first)
-            self._graft(floors[first], stream)
-            self.progressed(None, stream, self.positions.of(stream))
+            self._resume_after_gap(stream, want, floors)
         else:
             self.turn.counts["broken_promises"] += 1
             self._give_up(stream)
+
+    def _resume_after_gap(self, stream: Stream, want: Want, floors: list[tuple[int, int]]) -> None:
+        """Have the first bundle that is left sent: signed by its origin, it proves that the stream went on.
+
+        Where nobody has any, most neighbours must say so, or one that lies could cut a stream off.
+        """
+        first, number = min(floors)
+        if first < want.ahead.get(number, 0):
+            want.source, want.resume = number, first
+            self._grafts.setdefault(number, []).append((*stream, first))
+        elif 2 * len(floors) > len(list(self._live())):
+            self._skip(stream, first)
+        else:
+            self._give_up(stream)
+
+    def arrived_early(self, link: Link, stream: Stream, seq: int) -> None:
+        """A bundle came before its elders: it ends a gap, or they may be on their way."""
+        want = self.wants.get(stream)
+        if want is not None and want.resume == seq and self.spread.holds_early(stream, seq):
+            self._skip(stream, seq)
+        else:
+            self.behind(link, stream, seq + 1, patient=True)
+
+    def _skip(self, stream: Stream, position: int) -> None:
+        self.turn.counts["gaps"] += 1
+        self.spread.skip_to(stream, position)
+        self.progressed(None, stream, self.positions.of(stream))
 
     def _give_up(self, stream: Stream) -> None:
         """Nobody that we are linked with has more."""
@@ -157,6 +185,9 @@ class CatchUp:
         """A GRAFT of ours can't be served."""
         stream = (frame.origin, frame.epoch)
         want, position = self.wants.get(stream), self.positions.of(stream)
+        if frame.asked < position:
+            self._graft(link.id, stream)
+            return
         if want is None:
             if frame.next > position:
                 self.behind(link, stream, frame.next)
@@ -195,6 +226,9 @@ class CatchUp:
             return
         for origin, epoch, position in frame.streams:
             stream = (origin, epoch)
+            if not self.positions.knows(stream):
+                self.spread.send_floor(link, stream, position)
+                continue
             ours = self.positions.of(stream)
             if position == ours:
                 flow.cursor.pop(stream, None)
@@ -204,4 +238,4 @@ class CatchUp:
                 self.spread.owe(flow, stream)
             else:
                 flow.owed.pop(stream, None)
-                self.spread.send_floor(link, stream)
+                self.spread.send_floor(link, stream, position)

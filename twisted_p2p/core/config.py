@@ -76,6 +76,10 @@ class Config:
     """What is held back, of all streams together, while elder bundles may still come."""
     max_streams: int = 100_000
     """Positions kept. Over it bundles of unknown streams are dropped and counted."""
+    max_epochs: int = 100
+    """Streams of one origin. It begins one each time it loses its log; over the bound they are dropped and counted."""
+    max_wants: int = 10_000
+    """Streams that are asked for at once; the others wait for the next comparison."""
     max_peers: int = 20_000
     """Directory entries kept. Over it unknown peers are not admitted, and counted."""
     page: int = 500

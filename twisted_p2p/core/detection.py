@@ -24,10 +24,17 @@ _KINDLY = (Reason.DONE, Reason.REFUSED, Reason.DISPLACED, Reason.REPLACED, Reaso
 
 @attrs.define(eq=False)
 class Suspicion:
-    """A peer that we could not reach. `ours`: failed attempts of our own; `theirs`: witnesses who failed too."""
+    """A peer that we could not reach.
+
+    Attributes:
+        ours: failed attempts of our own.
+        asked: witnesses.
+        theirs: those of them who failed too.
+    """
 
     incarnation: int
     ours: int = 0
+    asked: dict[str, None] = attrs.field(factory=dict)
     theirs: dict[str, None] = attrs.field(factory=dict)
     rounds: int = 0
 
@@ -45,6 +52,8 @@ class Detection:
     genesis: list[Address] = attrs.field(factory=list)
     suspicions: dict[str, Suspicion] = attrs.field(factory=dict)
     _askers: dict[str, list[tuple[Link, int]]] = attrs.field(factory=dict)
+    _met: dict[Address, str] = attrs.field(factory=dict)
+    """Who answered at a genesis address, which may be a name or another one than the peer's record has."""
     _probing: dict[str, None] = attrs.field(factory=dict)
 
     def start(self) -> None:
@@ -71,12 +80,18 @@ class Detection:
             self._probe(self.turn.rng.choice(departed))
         self.meet_genesis()
 
-    def meet_genesis(self) -> None:
-        """Dial one genesis address at which nobody is known to live."""
+    def meet_genesis(self) -> bool:
+        """Dial one genesis address at which nobody is known to live; whether there is one."""
         inhabited = {(record.ip_addr, record.port) for record in self.membership.others()}
-        vacant = [a for a in self.genesis if a not in inhabited and a not in self.links.own_addresses]
+        vacant = [
+            address
+            for address in self.genesis
+            if not (address in inhabited or address in self.links.own_addresses)
+            and not self.membership.is_alive(self._met.get(address, ""))
+        ]
         if vacant:
             self.links.dial(Purpose.PROBE, self.turn.rng.choice(vacant))
+        return bool(vacant)
 
     def seek(self, origin: str) -> None:
         """Somebody other than our neighbours may hold what we lack of this origin: probe it, or else anybody."""
@@ -96,6 +111,8 @@ class Detection:
         if expected and expected != link.peer:
             self.unreachable(expected)
         self._probing.pop(expected, None)
+        if link.attempt.address in self.genesis:
+            self._met[link.attempt.address] = link.peer
         self._clear(link.peer)
         if link.purpose is Purpose.PROBE:
             self.on_reached(link)
@@ -136,6 +153,7 @@ class Detection:
     def _ask_round(self, peer: str, suspicion: Suspicion) -> None:
         suspicion.rounds += 1
         for link in self._witnesses(peer):
+            suspicion.asked[link.peer] = None
             self.links.send(link, Suspect(peer, suspicion.incarnation))
         self.turn.timers.after(self.turn.config.suspicion_timeout, lambda: self._decide(peer, suspicion), judges=True)
 
@@ -172,7 +190,7 @@ class Detection:
     def suspected(self, link: Link, frame: Suspect) -> None:
         """A neighbour asks us to try a peer: dial it, and tell what came of it."""
         entry = self.membership.entries.get(frame.peer)
-        if entry is None or not link.is_neighbour:
+        if entry is None or not link.is_neighbour or frame.peer == self.overlay.own:
             self.turn.counts["suspect_unknown"] += 1
             return
         askers = self._askers.setdefault(frame.peer, [])
@@ -183,7 +201,8 @@ class Detection:
     def verdict(self, link: Link, frame: Verdict) -> None:
         """A witness answers."""
         suspicion = self.suspicions.get(frame.peer)
-        if suspicion is None or frame.incarnation != suspicion.incarnation:
+        if suspicion is None or frame.incarnation != suspicion.incarnation or link.peer not in suspicion.asked:
+            self.turn.counts["verdict_unasked"] += 1
             return
         if frame.reached:
             self._clear(frame.peer)

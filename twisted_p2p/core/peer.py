@@ -20,7 +20,7 @@ from twisted_p2p.core.detection import Detection
 from twisted_p2p.core.flood import Flood
 from twisted_p2p.core.join import Join
 from twisted_p2p.core.links import Address, Attempt, Link, Links, Purpose
-from twisted_p2p.core.membership import Membership
+from twisted_p2p.core.membership import LEFT, Membership
 from twisted_p2p.core.overlay import Overlay
 from twisted_p2p.core.positions import Positions
 from twisted_p2p.core.turn import Turn
@@ -81,6 +81,8 @@ class PeerCore:
         self.flood = Flood(self.membership, self.links, self.overlay, config.page)
         self.member_since: float | None = None
         """When we joined: the contract holds from then on. For a genesis, when it first met the others."""
+        self._meeting = False
+        """We are in a network, and are to meet another one."""
         self._leaving = self._left = False
         self._routes = self._make_routes()
 
@@ -116,12 +118,14 @@ class PeerCore:
         self.detection.genesis = [*addresses]
         if genesis:
             self._become_ready()
-        if self.antientropy.alone and not genesis:
+        if not genesis and (self.antientropy.alone or not self.antientropy.has_baseline):
             self.antientropy.has_baseline = self.antientropy.alone = False
             self.membership.withdraw()
             self.join_steps.start([*addresses])
-        else:
-            self.detection.meet_genesis()
+        elif self.detection.meet_genesis():
+            self._meeting = not genesis
+        elif not genesis:
+            self.turn.tell(Changed(Kind.READY, self.peer))
         return self._end(None)
 
     def link_up(self, number: int, dial: int | None, now: float) -> Actions:
@@ -149,7 +153,7 @@ class PeerCore:
         if link is not None:
             self.links.heard(link)
             for line in lines:
-                if line and link.end is None:
+                if link.end is None:
                     self._line(link, line)
         return self._end(link)
 
@@ -202,7 +206,6 @@ class PeerCore:
             self.overlay.leaving = True
             self.join_steps.joining = False
             if self.overlay.active:
-                self.membership.leave()
                 self.turn.timers.after(self.config.leave_timeout, self._finish)
                 self._settle_leave()
             else:
@@ -221,8 +224,10 @@ class PeerCore:
     # --- frames
 
     def _line(self, link: Link, line: bytes) -> None:
-        if line[-1] == 13:
+        if line.endswith(b"\r"):
             line = line[:-1]
+        if not line:
+            return
         try:
             frame = wire.decode(line)
         except wire.BadFrame:
@@ -297,6 +302,9 @@ class PeerCore:
 
     def _opened(self, link: Link) -> None:
         self.detection.opened(link)
+        if self._meeting and link.purpose is Purpose.PROBE and link.attempt.address in self.detection.genesis:
+            self._meeting = False
+            self.turn.tell(Changed(Kind.READY, self.peer))
         if link.purpose is Purpose.NEIGHBOUR:
             self.overlay.opened(link)
         elif link.purpose in (Purpose.GENESIS, Purpose.CONTACT):
@@ -322,8 +330,8 @@ class PeerCore:
     def _neighbour_down(self, link: Link, reason: Reason) -> None:
         self.antientropy.lost(link)
 
-    def _early(self, link: Link, stream: tuple[str, int], position: int) -> None:
-        self.catchup.behind(link, stream, position, patient=True)
+    def _early(self, link: Link, stream: tuple[str, int], seq: int) -> None:
+        self.catchup.arrived_early(link, stream, seq)
 
     def _progressed(self, link: Link | None, stream: tuple[str, int], position: int) -> None:
         self.catchup.progressed(link, stream, position)
@@ -365,12 +373,21 @@ class PeerCore:
             if flow.live and self.spread.own not in flow.cursor:
                 self.links.ping(flow.link, self._finish)
                 asked = True
-        if not asked:
+        if asked:
+            self._say_left()
+        else:
             self.turn.timers.after(_LEAVE_POLL, self._settle_leave)
+
+    def _say_left(self) -> None:
+        """After our last bundles, so that nobody hears of us once we have left."""
+        if self.membership.own.state != LEFT:
+            self.membership.leave()
+            self.flood.pass_on(None)
 
     def _finish(self) -> None:
         if not self._left:
             self._left = True
+            self._say_left()
             for link in list(self.links.by_id.values()):
                 self.links.hang_up(link, Reason.LEAVING)
             self.turn.tell(Finished())

@@ -32,6 +32,10 @@ class Positions:
         self._at[stream] = position
         self.digest.touch(bucket_of(stream[0]), stream)
 
+    def epochs(self, origin: str) -> int:
+        """How many streams of this origin have been heard of."""
+        return sum(stream[0] == origin for stream in self.digest.keys(bucket_of(origin)))
+
     def knows(self, stream: Stream) -> bool:
         """Whether it has ever been heard of."""
         return stream in self._at

@@ -19,6 +19,7 @@ PeerId = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 Signature = Annotated[str, Meta(pattern=r"^[0-9a-f]{128}\Z")]
 Nonce = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
 Number = Annotated[int, Meta(ge=0, lt=2**53)]
+Seq = Annotated[int, Meta(ge=1, lt=2**52)]
 Count = Annotated[int, Meta(ge=1, lt=2**53)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Host = Annotated[str, Meta(pattern=r"^[0-9A-Za-z._:%-]{1,253}\Z")]
@@ -42,7 +43,7 @@ class Record(Struct, frozen=True):
     ip_addr: Host
     port: Port
     sig: Signature
-    more: Annotated[str, Meta(max_length=512)] = ""
+    more: Annotated[str, Meta(pattern=r"^[ !#-\[\]-~]{0,512}\Z")] = ""
 
     def signed_bytes(self, network: str) -> bytes:
         """The bytes under the signature."""
@@ -160,23 +161,23 @@ class NodeConnAnswer(Struct, frozen=True, tag_field="title", tag="#NODE_CONN_ANS
 
 
 class GiveNodesInNetwork(Struct, frozen=True, tag_field="title", tag="#GIVE_NODES_IN_NETWORK"):
-    """Asks for the directory and the baseline of positions, from one bucket on."""
+    """Asks for the directory and the baseline of positions, of peers whose ids come after `after`."""
 
-    bucket: Bucket = 0
+    after: Annotated[str, Meta(pattern=r"^(?:[0-9a-f]{64})?\Z")] = ""
 
 
 class NodesInNetwork(Struct, frozen=True, tag_field="title", tag="#NODES_IN_NETWORK"):
     """A page of the directory: records and failure claims.
 
     In answer to GIVE_NODES_IN_NETWORK, and only there, it has `streams`: a part of the baseline of positions; `next`
-    is then the bucket to ask for next, null after the last page. In answer to a DIGEST, `again` says that there is
+    is then what to ask for next as `after`, null after the last page. In answer to a DIGEST, `again` says that there is
     more: send the DIGEST once more.
     """
 
     nodes: Annotated[list[Record], Meta(max_length=2000)]
     claims: Annotated[list[Claim], Meta(max_length=2000)] = []
     streams: Annotated[list[Position], Meta(max_length=4000)] | None = None
-    next: Bucket | None = None
+    next: PeerId | None = None
     again: bool = False
 
 
@@ -270,11 +271,12 @@ class Prune(Struct, frozen=True, tag_field="title", tag="#PRUNE"):
 
 
 class Floor(Struct, frozen=True, tag_field="title", tag="#FLOOR"):
-    """The answer to a GRAFT that can't be served: the sender holds only `first` to `next` - 1 of the stream."""
+    """The answer to a GRAFT from `asked` on that can't be served: the sender holds only `first` to `next` - 1."""
 
     origin: PeerId
     epoch: Number
-    first: Count
+    asked: Count
+    first: Seq
     next: Count
 
 
@@ -286,7 +288,7 @@ class Broadcast(Struct, frozen=True, tag_field="title", tag="#BROADCAST"):
 
     origin: PeerId
     epoch: Number
-    seq: Count
+    seq: Seq
     sig: Signature
     messages: msgspec.Raw
 

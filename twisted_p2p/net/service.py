@@ -75,6 +75,7 @@ class PeerService(MultiService):
         )
         self.sink: Callable[[Told], object] = lambda told: None
         self.address = (settings.interface, settings.port)
+        self.port = settings.port
         self._factory = LinkFactory(self)
         self._dialer = Dialer(reactor, partial(LinkFactory, self), self._dial_failed)
         self._listening: IListeningPort | None = None
@@ -100,13 +101,13 @@ class PeerService(MultiService):
             self._listening = self.clock.listenTCP(port, self._factory, backlog=BACKLOG, interface=interface)
         except CannotListenError as error:
             raise CannotListen(
-                f"Cannot listen on {interface} port {port}: {error.socketError}. "
+                f"Cannot listen on {interface} port {port}: {error.socketError.strerror or error.socketError}. "
                 "Choose another port, or stop the program that has it."
             ) from error
         assert self._listening is not None
-        real = self._listening.getHost().port  # type: ignore[union-attr]  # of listenTCP it is an IPv4Address or IPv6Address
+        self.port = self._listening.getHost().port  # type: ignore[union-attr]  # of listenTCP it is an IPv4Address or IPv6Address
         host, advertised = self.settings.advertise or (interface, None)
-        self.address = (host, advertised or real)
+        self.address = (host, advertised or self.port)
         self._run(lambda now: self.core.start(self.address, now))
 
     def join(self, addresses: Sequence[tuple[str, int]], genesis: bool = False) -> None:

@@ -15,6 +15,8 @@ Scenario = Callable[[World, int], float]
 
 JOIN_LIMIT = 30.0
 """Virtual seconds within which any number of peers that start at once have joined and know each other."""
+SPEAKERS = 20
+"""Peers that talk in a scenario of any size; in everyone-talks it is all of them."""
 
 SCENARIOS: dict[str, Scenario] = {}
 
@@ -56,8 +58,8 @@ def _settled(world: World) -> None:
 
 
 def _talk(world: World, peers: Sequence[SimPeer], seconds: float, pause: float = 1.0) -> None:
-    """Somebody of `peers` says something each `pause` seconds; each of at most twenty gets a word every round."""
-    speakers = world.rng.sample(list(peers), min(20, len(peers)))
+    """Somebody of `peers` says something each `pause` seconds; each of `SPEAKERS` gets a word every round."""
+    speakers = world.rng.sample(list(peers), min(SPEAKERS, len(peers)))
     for _ in range(round(seconds / pause)):
         say([peer for peer in speakers if peer.running])
         world.run(pause)
@@ -65,12 +67,13 @@ def _talk(world: World, peers: Sequence[SimPeer], seconds: float, pause: float =
 
 @scenario
 def join_one_by_one(world: World, peers: int) -> float:
-    """Peers join one after another through the genesis, and each says something as soon as it has joined."""
+    """Peers join one after another through the genesis, and some say something as soon as they have."""
     world.genesis()
     for _ in range(peers - 1):
         newcomer = world.newcomer()
         world.run_until(lambda: world.peers[-1].member_since is not None, JOIN_LIMIT)
-        say([newcomer])
+        if len(world.peers) % max(1, peers // SPEAKERS) == 0:
+            say([newcomer])
     return 10
 
 
@@ -82,7 +85,7 @@ def join_at_once(world: World, peers: int) -> float:
         world.newcomer()
     for _ in range(5):
         world.run(0.5)
-        say([peer for peer in world.peers if peer.member_since is not None])
+        say([peer for peer in world.peers if peer.member_since is not None][-SPEAKERS:])
     return JOIN_LIMIT
 
 
@@ -142,7 +145,7 @@ def third_dies(world: World, peers: int) -> float:
         victim = queue.pop(0)
         victims[victim] = None
         queue += [other for other in by_id[victim].core.overlay.active if other not in victims]
-    say(members[:50])
+    say(members[:SPEAKERS])
     world.run(0.003)
     for victim in victims:
         by_id[victim].kill()
@@ -201,7 +204,7 @@ def halves_partitioned(world: World, peers: int) -> float:
 def genesis_comes_back_empty(world: World, peers: int) -> float:
     """The genesis dies; a newcomer joins through another peer; the genesis returns with nothing; all is one network."""
     members = build(world, peers)
-    say(members[:50])
+    say(members[:SPEAKERS])
     world.run(1)
     members[0].kill()
     world.run(2)
@@ -233,10 +236,10 @@ def leave_while_talking(world: World, peers: int) -> float:
     """A peer leaves in the middle of its own speech and everybody else's."""
     members = build(world, peers)
     leaver = world.rng.choice(members)
-    say(members[:50], 2)
+    say(members[:SPEAKERS], 2)
     say([leaver], 100)
     leaver.leave()
-    say([peer for peer in members[:50] if peer is not leaver], 2)
+    say([peer for peer in members[:SPEAKERS] if peer is not leaver], 2)
     return 15
 
 

@@ -117,7 +117,7 @@ class SimPeer:
 
     def __init__(self, world: World, name: str, address: Address, config: Config, signer: ISigner) -> None:
         self.world, self.name, self.address = world, name, address
-        self.clock = world
+        self.clock, self.port = world, address[1]
         rng = random.Random(f"{world.seed} {name}")
         self.log = MemoryLog(config)
         self.core = PeerCore(
