@@ -379,8 +379,7 @@ class _Life:
     def _flush(self) -> None:
         with self._changed:
             messages, self._outbox = self._outbox, []
-        size = sum(map(len, messages))
-        self.node.broadcast_prepared(messages).addBoth(self._accepted, len(messages), size)
+        self.node.broadcast_prepared(messages).addBoth(self._accepted, len(messages), sum(map(len, messages)))
 
     def _accepted(self, result: object, count: int, size: int) -> None:
         with self._changed:

@@ -1,0 +1,320 @@
+"""The join in five steps: whom a newcomer asks, and what it does when they do not answer."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.core.puppet import OWN, Line, Puppet, Stage
+from twisted_p2p.core import wire
+from twisted_p2p.core.actions import Changed, Dial, Kind, Reason
+from twisted_p2p.core.config import LAN
+from twisted_p2p.core.links import Purpose
+
+GENESIS = Puppet(0x10)
+CONTACT = Puppet(0x20)
+FRIEND = Puppet(0x30)
+JOIN = (Purpose.GENESIS, Purpose.CONTACT, Purpose.NEIGHBOUR)
+
+
+class JoinCase(SynchronousTestCase):
+    """A newcomer that was told to join through the genesis."""
+
+    addresses = (GENESIS.address,)
+
+    def setUp(self) -> None:
+        """It has just started."""
+        self.stage = Stage(joined=False)
+        self.stage.perform(self.stage.core.join(list(self.addresses), self.stage.now))
+
+    def dials(self, *purposes: Purpose) -> list[Dial]:
+        """What was dialled for these purposes, those of a join if none is given, and not yet reached."""
+        attempts, wanted = self.stage.core.links._attempts, purposes or JOIN
+        return [dial for dial in self.stage.dials if attempts[dial.dial].purpose in wanted]
+
+    def dialled(self, puppet: Puppet) -> Dial:
+        """The one dial to this puppet's address."""
+        [dial] = [dial for dial in self.dials() if (dial.host, dial.port) == puppet.address]
+        self.stage.dials.remove(dial)
+        return dial
+
+    def reach(self, puppet: Puppet, baseline: bool = True) -> Line:
+        """The newcomer reaches this puppet, which proves its key."""
+        line = self.stage.connect(puppet, self.dialled(puppet))
+        line.shake_hands(baseline)
+        line.written = [w for w in line.written if not w.startswith((b'{"title":"#HELLO"', b'{"title":"#PROOF"'))]
+        return line
+
+    def accept(self, line: Line, *records: wire.Record, streams: tuple[tuple[str, int, int], ...] = ()) -> None:
+        """Become neighbours, and give the directory and the baseline."""
+        line.send(wire.NodeConnAnswer(True))
+        self.assertIn(wire.GiveNodesInNetwork(), line.take())
+        line.send(wire.NodesInNetwork([line.puppet.record(), *records], streams=list(streams)))
+        line.go_live()
+
+    def retries(self) -> list[Changed]:
+        """What the application was told of attempts that failed."""
+        return [change for change in self.stage.changes if change.kind is Kind.RETRY]
+
+    @property
+    def ready(self) -> bool:
+        """Whether the application was told that we have joined, once."""
+        told = self.stage.told(Kind.READY)
+        self.assertIn(told, ([], [(Kind.READY, OWN)]))
+        return bool(told)
+
+
+class StepTests(JoinCase):
+    """Everything goes well."""
+
+    def test_through_a_contact(self) -> None:
+        """The genesis names a node, that one names more, and those become neighbours: the genesis is let go."""
+        genesis = self.reach(GENESIS)
+        self.assertEqual(genesis.take(), [wire.AskRandomNode()])
+        genesis.send(wire.ResponseRandomNode(CONTACT.record()))
+        contact = self.reach(CONTACT)
+        self.assertEqual(contact.take(), [wire.AskNodesToConnect()])
+        contact.send(wire.ConnectableNodes([CONTACT.record(), FRIEND.record()]))
+        self.assertEqual(contact.take(), [wire.NodeConnAddr(urgent=True)])
+        self.assertEqual(genesis.take(), [])
+        self.accept(contact, FRIEND.record(), GENESIS.record())
+        self.assertTrue(self.ready)
+        self.assertEqual(genesis.ended and genesis.ended.reason, Reason.DONE)
+        friend = self.reach(FRIEND)
+        self.assertEqual(friend.take(), [wire.NodeConnAddr(urgent=False)])
+
+    def test_alone_with_the_genesis(self) -> None:
+        """Where there is nobody else the newcomer stays with the genesis."""
+        genesis = self.reach(GENESIS)
+        genesis.take()
+        genesis.send(wire.ResponseRandomNode(None))
+        self.assertEqual(genesis.take(), [wire.NodeConnAddr(urgent=True)])
+        self.accept(genesis)
+        self.assertTrue(self.ready)
+        self.stage.pass_time(60)
+        self.assertIsNone(genesis.ended)
+
+    def test_announced(self) -> None:
+        """Once it has joined it tells its neighbours who it is, with its address as in the first version."""
+        genesis = self.reach(GENESIS)
+        genesis.send(wire.ResponseRandomNode(None))
+        genesis.send(wire.NodeConnAnswer(True))
+        genesis.take()
+        self.assertNotIn(OWN, self.stage.core.membership.entries)
+        genesis.send(wire.NodesInNetwork([GENESIS.record()], streams=[]))
+        [joined] = [frame for frame in genesis.peek() if isinstance(frame, wire.JoinedInNetwork)]
+        self.assertEqual((joined.record.peer, joined.sender_ip, joined.sender_port), (OWN, *self.stage.address))
+
+    def test_directory_in_pages(self) -> None:
+        """A long directory comes in pages, and the newcomer has joined after the last."""
+        genesis = self.reach(GENESIS)
+        genesis.send(wire.ResponseRandomNode(None))
+        genesis.send(wire.NodeConnAnswer(True))
+        genesis.take()
+        genesis.send(wire.NodesInNetwork([CONTACT.record()], streams=[(CONTACT.peer, 7, 5)], next=CONTACT.peer))
+        self.assertEqual(genesis.take(), [wire.GiveNodesInNetwork(CONTACT.peer)])
+        self.assertNotIn(OWN, self.stage.core.membership.entries)
+        genesis.send(wire.NodesInNetwork([FRIEND.record()], streams=[(FRIEND.peer, 7, 9)]))
+        genesis.go_live()
+        self.assertTrue(self.ready)
+        self.assertEqual(set(self.stage.core.membership.entries), {OWN, *(p.peer for p in (GENESIS, CONTACT, FRIEND))})
+        positions = self.stage.core.positions
+        self.assertEqual([positions.of(puppet.stream) for puppet in (CONTACT, FRIEND)], [5, 9])
+
+    def test_not_ready_before(self) -> None:
+        """A newcomer is no member, and says so, until it has the directory."""
+        genesis = self.reach(GENESIS)
+        genesis.send(wire.ResponseRandomNode(None))
+        genesis.send(wire.NodeConnAnswer(True))
+        self.assertFalse(self.ready)
+        asker = self.stage.connect(Puppet(0x60))
+        asker.send(asker.hello())
+        [hello] = asker.take_kind(wire.Hello)
+        assert isinstance(hello, wire.Hello)
+        self.assertFalse(hello.baseline)
+
+
+class TroubleTests(JoinCase):
+    """Something does not work."""
+
+    def test_genesis_unreachable(self) -> None:
+        """It is tried again, with pauses that double up to a limit, and the application is told each time."""
+        pauses = []
+        for _ in range(9):
+            at = self.stage.now
+            self.stage.fail(self.dialled(GENESIS))
+            while not self.dials():
+                self.stage.pass_time(0.05)
+            pauses.append(self.stage.now - at)
+        for number, (pause, told) in enumerate(zip(pauses, self.retries(), strict=True)):
+            middle = min(LAN.retry_max, LAN.retry_first * 2**number)
+            self.assertLessEqual(0.5 * middle, told.after)
+            self.assertLessEqual(told.after, 1.5 * middle)
+            self.assertLess(abs(pause - told.after), 0.06)
+            self.assertEqual((told.ip_addr, told.port, told.reason), (*GENESIS.address, "unreachable"))
+        self.assertFalse(self.ready)
+
+    def test_pauses_differ(self) -> None:
+        """Peers that lost their genesis together do not all come back in the same instant."""
+        told = set()
+        for seed in range(10):
+            stage = Stage(joined=False, seed=seed)
+            stage.perform(stage.core.join([GENESIS.address], stage.now))
+            stage.fail(stage.take_dials()[0])
+            told.add(stage.changes[-1].after)
+        self.assertEqual(len(told), 10)
+
+    def test_wrong_network(self) -> None:
+        """A genesis of another network is told as such."""
+        line = self.stage.connect(GENESIS, self.dialled(GENESIS))
+        line.send(wire.Bye("wrong-network"))
+        [told] = self.retries()
+        self.assertEqual((told.reason, told.ip_addr), ("wrong-network", GENESIS.address[0]))
+
+    def test_genesis_not_joined(self) -> None:
+        """Another newcomer can't help: it is let go at once, and the genesis is asked again later."""
+        line = self.reach(GENESIS, baseline=False)
+        self.assertEqual(line.ended and line.ended.reason, Reason.NOT_READY)
+        [told] = self.retries()
+        self.assertEqual(told.reason, "not-joined-yet")
+
+    def test_contact_unreachable(self) -> None:
+        """When the node that was named is not there any more the newcomer stays with the genesis."""
+        genesis = self.reach(GENESIS)
+        genesis.take()
+        genesis.send(wire.ResponseRandomNode(CONTACT.record()))
+        self.stage.fail(self.dialled(CONTACT))
+        self.assertEqual(genesis.take(), [wire.NodeConnAddr(urgent=True)])
+
+    def test_contact_refuses(self) -> None:
+        """When the node that was named hangs up before it is open, too."""
+        genesis = self.reach(GENESIS)
+        genesis.take()
+        genesis.send(wire.ResponseRandomNode(CONTACT.record()))
+        line = self.stage.connect(CONTACT, self.dialled(CONTACT))
+        line.send(wire.Bye("too-many-links"))
+        self.assertEqual(genesis.take(), [wire.NodeConnAddr(urgent=True)])
+
+    def test_contact_silent(self) -> None:
+        """When the node that was named accepts and then says nothing it is tried again from the beginning."""
+        genesis = self.reach(GENESIS)
+        genesis.send(wire.ResponseRandomNode(CONTACT.record()))
+        contact = self.reach(CONTACT)
+        self.stage.pass_time(2 * LAN.handshake_timeout + 0.1)
+        self.assertEqual([dial.host for dial in self.dials(Purpose.GENESIS)], [GENESIS.address[0]])
+        self.assertEqual([frame for frame in contact.take() if isinstance(frame, wire.NodeConnAddr)], [])
+
+    def test_genesis_silent(self) -> None:
+        """A genesis that accepts and then says nothing is tried again."""
+        self.reach(GENESIS)
+        self.stage.pass_time(2 * LAN.handshake_timeout - 0.1)
+        self.assertEqual(self.dials(Purpose.GENESIS), [])
+        self.stage.pass_time(0.2)
+        self.assertEqual([dial.host for dial in self.dials(Purpose.GENESIS)], [GENESIS.address[0]])
+        self.assertFalse(self.ready)
+
+    def test_genesis_lost(self) -> None:
+        """When the genesis goes away in the middle of it all it is tried again."""
+        genesis = self.reach(GENESIS)
+        genesis.close()
+        [told] = self.retries()
+        self.assertEqual(told.reason, "closed")
+        self.stage.pass_time(LAN.retry_first * 1.5)
+        self.dialled(GENESIS)
+
+    def test_genesis_is_itself_named(self) -> None:
+        """A genesis that names itself, or the newcomer, or a record that nobody signed, is taken for the only one."""
+        forged = wire.Record(CONTACT.peer, 1, "alive", "10.6.6.6", 5050, "0" * 128)
+        for node in (GENESIS.record(), Puppet(0x80).record(), forged):
+            self.setUp()
+            genesis = self.reach(GENESIS)
+            genesis.take()
+            genesis.send(wire.ResponseRandomNode(node))
+            self.assertEqual(genesis.take(), [wire.NodeConnAddr(urgent=True)])
+            self.assertEqual(self.dials(), [])
+
+    def test_unsigned_addresses(self) -> None:
+        """Nobody can make a newcomer dial an address that its peer has not signed."""
+        genesis = self.reach(GENESIS)
+        genesis.send(wire.ResponseRandomNode(CONTACT.record()))
+        contact = self.reach(CONTACT)
+        forged = wire.Record(FRIEND.peer, 1, "alive", "10.6.6.6", 5050, "0" * 128)
+        contact.send(wire.ConnectableNodes([CONTACT.record(), forged]))
+        self.stage.pass_time(1)
+        self.assertEqual([dial for dial in self.stage.dials if dial.host == "10.6.6.6"], [])
+
+    def test_unasked_answers(self) -> None:
+        """Answers of the join that nobody asked for make nobody dial anything."""
+        stage = Stage()
+        line = stage.befriend(Puppet(0x10))
+        line.send(wire.ResponseRandomNode(CONTACT.record()), wire.ConnectableNodes([CONTACT.record(), FRIEND.record()]))
+        stage.pass_time(5)
+        self.assertEqual(stage.take_dials(), [])
+        self.assertIsNone(line.ended)
+
+
+class SeveralTests(JoinCase):
+    """There are several genesis peers."""
+
+    addresses = (GENESIS.address, CONTACT.address)
+
+    def test_the_other_one(self) -> None:
+        """When one genesis can't be reached the other is tried at once."""
+        [first] = self.stage.take_dials()
+        self.stage.fail(first)
+        self.stage.pass_time(0)
+        [second] = self.stage.take_dials()
+        self.assertEqual({first.host, second.host}, {GENESIS.address[0], CONTACT.address[0]})
+        self.assertEqual([told.after for told in self.retries()], [0.0])
+
+    def test_none(self) -> None:
+        """When none can be reached all are tried again after a pause."""
+        for _ in range(2):
+            [dial] = self.stage.take_dials()
+            self.stage.fail(dial)
+            self.stage.pass_time(0)
+        self.assertGreater(self.retries()[1].after, 0)
+        self.stage.pass_time(LAN.retry_first * 1.5)
+        self.assertEqual(len(self.stage.take_dials()), 1)
+
+    def test_not_always_the_same_first(self) -> None:
+        """Newcomers do not all go to the same genesis."""
+        first = set()
+        for seed in range(20):
+            stage = Stage(joined=False, seed=seed)
+            stage.perform(stage.core.join(list(self.addresses), stage.now))
+            first.add(stage.take_dials()[0].host)
+        self.assertEqual(len(first), 2)
+
+
+class GenesisTests(SynchronousTestCase):
+    """A genesis needs nobody."""
+
+    def test_ready_at_once(self) -> None:
+        """A genesis is in its network from the beginning, and gives newcomers a baseline."""
+        stage = Stage()
+        self.assertEqual(stage.told(Kind.READY), [(Kind.READY, OWN)])
+        self.assertIn(OWN, stage.core.membership.entries)
+        newcomer = stage.meet(Puppet(0x10), baseline=False)
+        newcomer.send(wire.GiveNodesInNetwork())
+        self.assertEqual(newcomer.take(), [wire.NodesInNetwork([stage.core.membership.own], streams=[])])
+
+    def test_others_are_looked_for(self) -> None:
+        """One of several genesis peers keeps looking for the others until it knows somebody at their address."""
+        stage = Stage(joined=False)
+        stage.perform(stage.core.join([GENESIS.address], stage.now, genesis=True))
+        self.assertEqual(stage.told(Kind.READY), [(Kind.READY, OWN)])
+        dialled = 0
+        for _ in range(60):
+            stage.pass_time(1)
+            for dial in stage.take_dials():
+                self.assertEqual((dial.host, dial.port), GENESIS.address)
+                dialled += 1
+                stage.fail(dial)
+        self.assertGreater(dialled, 60 / (LAN.departed_probe_interval * 1.2) - 1)
+        self.assertLess(dialled, 60 / (LAN.departed_probe_interval * 0.8) + 2)
+        line = stage.befriend(Puppet(0x40))
+        line.send(wire.JoinedInNetwork(GENESIS.record()))
+        stage.take_dials()
+        probes = len([dial for dial in stage.core.links._attempts.values() if not dial.peer])
+        stage.pass_time(60)
+        self.assertEqual(len([dial for dial in stage.core.links._attempts.values() if not dial.peer]), probes)

@@ -1,0 +1,454 @@
+"""The directory: facts merge in any order to the same state, and only a peer itself has the last word about itself."""
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.core.puppet import BEGINNING, NETWORK, OWN, CountingVerifier, Puppet, peer_id
+from twisted_p2p.core import wire
+from twisted_p2p.core.actions import Changed, Kind
+from twisted_p2p.core.config import LAN, Config
+from twisted_p2p.core.membership import ALIVE, FAILED, LEFT, Fact, Membership, claim_order, record_order
+from twisted_p2p.core.turn import Turn
+from twisted_p2p.core.wire import Claim, Record
+from twisted_p2p.sim.world import CheapSigner
+
+DAY_MS = 86_400_000
+NOW_MS = int(BEGINNING * 1000)
+ALICE, BOB, CAROL = Puppet(0x11), Puppet(0x22), Puppet(0x33)
+
+
+def record(puppet: Puppet, incarnation: int, state: str = "alive", address: tuple[str, int] | None = None) -> Record:
+    """What a peer says of itself."""
+    host, port = address or puppet.address
+    data = wire.record_bytes(puppet.network, puppet.peer, incarnation, state, host, port, "")
+    sig = puppet.signer.sign(data)
+    return Record(puppet.peer, incarnation, "left" if state == "left" else "alive", host, port, sig)
+
+
+def claim(accuser: Puppet, peer: str, incarnation: int, time: float = BEGINNING) -> Claim:
+    """What a peer says of another one that it thinks dead."""
+    ms = int(time * 1000)
+    sig = accuser.signer.sign(wire.claim_bytes(accuser.network, peer, incarnation, accuser.peer, ms))
+    return Claim(peer, incarnation, accuser.peer, ms, sig)
+
+
+class Directory:
+    """The directory of one peer, and what its application was told."""
+
+    def __init__(self, config: Config = LAN, number: int = 0x80) -> None:
+        self.verifier = CountingVerifier()
+        self.turn = Turn(config, random.Random(1))
+        self.turn.timers.advance(BEGINNING, config.stall)
+        self.members = Membership(self.turn, NETWORK, CheapSigner(peer_id(number)), self.verifier)
+        self.members.introduce("10.0.0.1", 5050)
+        self.members.enter()
+        self.news()
+
+    def merge(self, *facts: Fact) -> bool:
+        """Take these in at once."""
+        records = [fact for fact in facts if isinstance(fact, Record)]
+        return self.members.merge(records, [fact for fact in facts if isinstance(fact, Claim)])
+
+    def told(self) -> list[tuple[Kind, str]]:
+        """What the application was told since this was last called."""
+        return [(told.kind, told.peer) for told in self.turn.take() if isinstance(told, Changed)]
+
+    def news(self) -> list[Fact]:
+        """What is to be flooded, since this was last called."""
+        return self.members.take_news()
+
+    def state(self) -> dict[str, Any]:
+        """All that it holds of others."""
+        own = self.members.signer.peer
+        return {peer: (e.record, e.claim) for peer, e in self.members.entries.items() if peer != own}
+
+    def status(self, puppet: Puppet) -> str:
+        """Of one peer; "" where it is unknown."""
+        entry = self.members.entries.get(puppet.peer)
+        return entry.status if entry else ""
+
+
+def forged(fact: Any) -> Any:
+    """The same fact with another signature."""
+    return msgspec.structs.replace(fact, sig="0" * 128)
+
+
+SUBJECTS = [ALICE, BOB, CAROL]
+records = st.builds(
+    lambda puppet, incarnation, state, port: record(puppet, NOW_MS + incarnation, state, ("10.0.2.1", port)),
+    st.sampled_from(SUBJECTS),
+    st.integers(1, 3),
+    st.sampled_from(["alive", "left"]),
+    st.integers(1, 2),
+)
+claims = st.builds(
+    lambda accuser, puppet, incarnation, time: claim(accuser, puppet.peer, NOW_MS + incarnation, BEGINNING + time),
+    st.sampled_from(SUBJECTS),
+    st.sampled_from(SUBJECTS),
+    st.integers(1, 3),
+    st.integers(0, 1),
+)
+facts = st.lists(records | claims, max_size=10)
+
+
+def settled(offers: Sequence[Sequence[Fact]], everything: Sequence[Fact]) -> Directory:
+    """A directory after these offers, and after everything was offered until nothing changes any more."""
+    directory = Directory()
+    for offer in offers:
+        directory.merge(*offer)
+    before = None
+    while before != directory.state():
+        before = directory.state()
+        directory.merge(*sorted(everything, key=repr))
+        for fact in everything:
+            directory.merge(fact)
+    return directory
+
+
+class MergeTests(SynchronousTestCase):
+    """Merging is a union: of what was offered the highest stands."""
+
+    @given(facts, st.randoms(use_true_random=False), st.lists(st.integers(1, 4), max_size=10))
+    def test_any_order(self, everything: list[Fact], rng: random.Random, sizes: list[int]) -> None:
+        """In whatever order, in whatever groups and however often facts come, the directory becomes the same."""
+        mixed = [*everything, *rng.sample(everything, len(everything) // 2)]
+        rng.shuffle(mixed)
+        offers, rest = [], mixed
+        for size in sizes:
+            offers.append(rest[:size])
+            rest = rest[size:]
+        one, two = settled([], everything), settled([*offers, rest], everything)
+        self.assertEqual(one.state(), two.state())
+        own = peer_id(0x80)
+        self.assertEqual(
+            {b: h for b, h in one.members.digest.hashes().items() if b != int(own[:2], 16)},
+            {b: h for b, h in two.members.digest.hashes().items() if b != int(own[:2], 16)},
+        )
+
+    @given(facts)
+    def test_two_exchange(self, everything: list[Fact]) -> None:
+        """Two peers that tell each other all that they hold come to hold the same."""
+        one, two = settled([], everything[::2]), settled([], everything[1::2])
+        for _ in range(3):
+            for source, target in ((one, two), (two, one)):
+                held = [fact for pair in source.state().values() for fact in pair if fact is not None]
+                target.merge(*held)
+        self.assertEqual(one.state(), two.state())
+
+    @given(facts)
+    def test_again(self, everything: list[Fact]) -> None:
+        """Facts that are known are no news, are not told again, and cost no check of a signature."""
+        directory = settled([], everything)
+        directory.news(), directory.told()
+        held = [fact for pair in directory.state().values() for fact in pair if fact is not None]
+        directory.verifier.calls.clear()
+        directory.merge(*held)
+        for fact in held:
+            directory.merge(fact)
+        self.assertEqual((directory.news(), directory.told(), directory.verifier.calls.total()), ([], [], 0))
+
+    @given(facts)
+    def test_highest_record_stands(self, everything: list[Fact]) -> None:
+        """Of a peer's records the one of the highest incarnation stands; at equal ones `left` does."""
+        directory = settled([], everything)
+        for puppet in SUBJECTS:
+            of_it = [fact for fact in everything if isinstance(fact, Record) and fact.peer == puppet.peer]
+            held = directory.members.entries.get(puppet.peer)
+            self.assertEqual(held.record if held else None, max(of_it, key=record_order, default=None))
+
+    @given(facts)
+    def test_claim_stands_beside_its_incarnation(self, everything: list[Fact]) -> None:
+        """A claim stands only beside the record of the very incarnation it speaks of, and never beside a leave."""
+        directory = settled([], everything)
+        for puppet in SUBJECTS:
+            held = directory.members.entries.get(puppet.peer)
+            if held is None:
+                continue
+            fitting = [
+                fact
+                for fact in everything
+                if isinstance(fact, Claim)
+                and (fact.peer, fact.incarnation) == (puppet.peer, held.record.incarnation)
+                and fact.accuser in directory.members.entries
+                and held.record.state == "alive"
+            ]
+            self.assertEqual(held.claim, max(fitting, key=claim_order, default=None))
+
+    def test_total_order(self) -> None:
+        """Higher incarnation, then left over failed over alive, then the signature: no two facts are a draw."""
+        low, high, gone = record(ALICE, 1), record(ALICE, 2), record(ALICE, 1, "left")
+        twin = record(ALICE, 1, "alive", ("10.7.7.7", 1))
+        self.assertEqual(sorted([high, gone, low], key=record_order), [low, gone, high])
+        self.assertNotEqual(record_order(low), record_order(twin))
+        one, two = claim(BOB, ALICE.peer, 1), claim(CAROL, ALICE.peer, 1)
+        self.assertNotEqual(claim_order(one), claim_order(two))
+        self.assertLess(claim_order(one), claim_order(claim(BOB, ALICE.peer, 2)))
+
+    def test_left_over_failed_over_alive(self) -> None:
+        """At one incarnation a claim beats being alive, and having left beats the claim."""
+        directory = Directory()
+        directory.merge(record(ALICE, NOW_MS), record(BOB, NOW_MS))
+        self.assertEqual(directory.status(ALICE), ALIVE)
+        directory.merge(claim(BOB, ALICE.peer, NOW_MS))
+        self.assertEqual(directory.status(ALICE), FAILED)
+        directory.merge(record(ALICE, NOW_MS, "left"))
+        self.assertEqual(directory.status(ALICE), LEFT)
+        directory.merge(claim(BOB, ALICE.peer, NOW_MS), record(ALICE, NOW_MS))
+        self.assertEqual(directory.status(ALICE), LEFT)
+
+    def test_replayed_alive(self) -> None:
+        """An old word of a peer that has failed does not bring it back; a new one of its own does."""
+        directory = Directory()
+        directory.merge(record(ALICE, NOW_MS), record(BOB, NOW_MS))
+        directory.merge(claim(BOB, ALICE.peer, NOW_MS))
+        directory.merge(record(ALICE, NOW_MS))
+        directory.merge(record(ALICE, NOW_MS - 1))
+        self.assertEqual(directory.status(ALICE), FAILED)
+        directory.merge(record(ALICE, NOW_MS + 1))
+        self.assertEqual(directory.status(ALICE), ALIVE)
+
+    def test_record_with_claim(self) -> None:
+        """A newcomer learns of a failed peer by record and claim together, and is not told that it joined."""
+        directory = Directory()
+        directory.merge(record(BOB, NOW_MS))
+        directory.told()
+        self.assertTrue(directory.merge(record(ALICE, NOW_MS), claim(BOB, ALICE.peer, NOW_MS)))
+        self.assertEqual(directory.status(ALICE), FAILED)
+        self.assertEqual(directory.told(), [])
+
+
+class RefusedTests(SynchronousTestCase):
+    """What is not taken."""
+
+    def test_claim_about_unknown_incarnation(self) -> None:
+        """A claim about an incarnation that nobody has shown is not taken: nobody could refute the highest one."""
+        directory = Directory()
+        directory.merge(record(ALICE, NOW_MS), record(BOB, NOW_MS))
+        for incarnation in (NOW_MS - 1, NOW_MS + 1, 2**53 - 1):
+            self.assertTrue(directory.merge(claim(BOB, ALICE.peer, incarnation)))
+        self.assertEqual(directory.status(ALICE), ALIVE)
+
+    def test_claim_about_unknown_peer(self) -> None:
+        """A claim about a peer that is not in the directory is not taken, and is no fault."""
+        directory = Directory()
+        directory.merge(record(BOB, NOW_MS))
+        before = directory.state()
+        self.assertTrue(directory.merge(claim(BOB, ALICE.peer, NOW_MS)))
+        self.assertEqual(directory.state(), before)
+
+    def test_claim_by_stranger(self) -> None:
+        """Who is not in the directory can accuse nobody."""
+        directory = Directory()
+        directory.merge(record(ALICE, NOW_MS))
+        self.assertTrue(directory.merge(claim(BOB, ALICE.peer, NOW_MS)))
+        self.assertEqual(directory.status(ALICE), ALIVE)
+        self.assertEqual(directory.turn.counts["claim_by_unknown"], 1)
+
+    def test_forged_record(self) -> None:
+        """A record that its peer did not sign poisons nothing, and is the fault of whoever sent it."""
+        directory = Directory()
+        directory.merge(record(ALICE, NOW_MS))
+        before = directory.state()
+        moved = msgspec.structs.replace(record(ALICE, NOW_MS), incarnation=NOW_MS + 5, ip_addr="6.6.6.6")
+        self.assertFalse(directory.merge(moved))
+        self.assertFalse(directory.merge(forged(record(BOB, NOW_MS))))
+        self.assertEqual(directory.state(), before)
+
+    def test_every_field_is_signed(self) -> None:
+        """No field of a record or claim can be changed without its signer."""
+        directory = Directory()
+        directory.merge(record(ALICE, NOW_MS), record(BOB, NOW_MS))
+        base = record(ALICE, NOW_MS + 1)
+        for change in (
+            {"incarnation": NOW_MS + 2},
+            {"state": "left"},
+            {"ip_addr": "6.6.6.6"},
+            {"port": 6},
+            {"more": "x"},
+            {"peer": CAROL.peer},
+        ):
+            self.assertFalse(directory.merge(msgspec.structs.replace(base, **change)), change)
+        self.assertFalse(directory.merge(msgspec.structs.replace(claim(BOB, ALICE.peer, NOW_MS), time=1)))
+        self.assertFalse(directory.merge(msgspec.structs.replace(claim(BOB, BOB.peer, NOW_MS), peer=ALICE.peer)))
+        self.assertEqual(directory.status(ALICE), ALIVE)
+        self.assertEqual(directory.members.entries[ALICE.peer].record, record(ALICE, NOW_MS))
+
+    def test_other_network(self) -> None:
+        """What was signed for another network is a forgery here."""
+        stranger = Puppet(0x11, network="other")
+        self.assertFalse(Directory().merge(record(stranger, NOW_MS)))
+
+    def test_forged_claim(self) -> None:
+        """Nobody is declared failed in another's name."""
+        directory = Directory()
+        directory.merge(record(ALICE, NOW_MS), record(BOB, NOW_MS))
+        self.assertFalse(directory.merge(forged(claim(BOB, ALICE.peer, NOW_MS))))
+        self.assertEqual(directory.status(ALICE), ALIVE)
+
+    def test_full(self) -> None:
+        """Over the greatest number of peers no more are admitted; those that are there still change."""
+        directory = Directory(attrs.evolve(LAN, max_peers=2))
+        directory.merge(record(ALICE, NOW_MS))
+        directory.merge(record(BOB, NOW_MS))
+        self.assertEqual((directory.status(ALICE), directory.status(BOB)), (ALIVE, ""))
+        self.assertEqual(directory.turn.counts["directory_full"], 1)
+        directory.merge(record(ALICE, NOW_MS, "left"))
+        self.assertEqual(directory.status(ALICE), LEFT)
+
+
+class OwnTests(SynchronousTestCase):
+    """What a peer says of itself, and against others' words."""
+
+    def test_refutes_claim(self) -> None:
+        """Who is declared failed says again that it is alive, above what was claimed, and all hear of it."""
+        directory = Directory()
+        own = directory.members.own
+        directory.merge(record(ALICE, NOW_MS))
+        directory.news()
+        directory.merge(claim(ALICE, OWN, own.incarnation))
+        [refutation] = directory.news()
+        assert isinstance(refutation, Record)
+        self.assertEqual((refutation.peer, refutation.state), (OWN, "alive"))
+        self.assertGreater(refutation.incarnation, own.incarnation)
+        other = Directory(number=0x90)
+        other.merge(own, record(ALICE, NOW_MS))
+        other.merge(claim(ALICE, OWN, own.incarnation))
+        self.assertEqual(other.members.entries[OWN].status, FAILED)
+        other.merge(refutation)
+        self.assertEqual(other.members.entries[OWN].status, ALIVE)
+
+    def test_refutes_earlier_life(self) -> None:
+        """Who restarts with a clock that runs behind goes above what the network remembers of it, `left` included."""
+        directory = Directory()
+        earlier = record(Puppet(0x80), NOW_MS + DAY_MS, "left")
+        self.assertEqual(earlier.peer, OWN)
+        directory.merge(earlier)
+        self.assertEqual(directory.members.own.incarnation, NOW_MS + DAY_MS + 1)
+        self.assertEqual(directory.members.entries[OWN].status, ALIVE)
+        self.assertEqual(directory.news(), [directory.members.own])
+
+    def test_old_words_about_oneself(self) -> None:
+        """An earlier word about oneself needs no answer."""
+        directory = Directory()
+        directory.merge(record(ALICE, NOW_MS))
+        directory.news()
+        directory.merge(record(Puppet(0x80), NOW_MS - 1))
+        directory.merge(claim(ALICE, OWN, NOW_MS - 1))
+        self.assertEqual((directory.news(), directory.turn.counts["refuted"]), ([], 0))
+
+    def test_leaving_is_not_refuted(self) -> None:
+        """Who has left and hears that it is dead says again that it left, and does not come alive."""
+        directory = Directory()
+        directory.merge(record(ALICE, NOW_MS))
+        directory.members.leave()
+        directory.merge(record(Puppet(0x80), NOW_MS + 10_000))
+        self.assertEqual(directory.members.own.state, "left")
+        self.assertGreater(directory.members.own.incarnation, NOW_MS + 10_000)
+
+    def test_withdrawn(self) -> None:
+        """Who is about to join another network is in no directory, and says nothing."""
+        directory = Directory()
+        directory.members.introduce("10.0.0.9", 5050, above=NOW_MS)
+        directory.members.withdraw()
+        self.assertEqual((directory.news(), list(directory.members.entries)), ([], []))
+        self.assertEqual(directory.members.digest.hashes(), {})
+
+    def test_accusing(self) -> None:
+        """An accusation is signed, dated and flooded, and stands in one's own directory at once."""
+        directory = Directory()
+        directory.merge(record(ALICE, NOW_MS))
+        directory.news()
+        directory.members.accuse(ALICE.peer)
+        [accusation] = directory.news()
+        assert isinstance(accusation, Claim)
+        said = (accusation.peer, accusation.incarnation, accusation.accuser, accusation.time)
+        self.assertEqual(said, (ALICE.peer, NOW_MS, OWN, NOW_MS))
+        self.assertEqual(directory.status(ALICE), FAILED)
+        directory.members.accuse(ALICE.peer)
+        self.assertEqual(directory.news(), [])
+
+
+class ToldTests(SynchronousTestCase):
+    """What the application is told: changes of the directory, each once."""
+
+    def setUp(self) -> None:
+        self.directory = Directory()
+        self.directory.merge(record(BOB, NOW_MS))
+        self.directory.told()
+
+    def told(self, *facts: Fact) -> list[Kind]:
+        """What is told of these facts."""
+        self.directory.merge(*facts)
+        return [kind for kind, peer in self.directory.told() if peer == ALICE.peer]
+
+    def test_a_life(self) -> None:
+        """Joined, failed, back again, left: each change is told once, in this order."""
+        self.assertEqual(self.told(record(ALICE, NOW_MS)), [Kind.JOINED])
+        self.assertEqual(self.told(record(ALICE, NOW_MS)), [])
+        self.assertEqual(self.told(claim(BOB, ALICE.peer, NOW_MS)), [Kind.FAILED])
+        self.assertEqual(self.told(claim(BOB, ALICE.peer, NOW_MS, BEGINNING + 1)), [])
+        self.assertEqual(self.told(record(ALICE, NOW_MS + 1)), [Kind.JOINED])
+        self.assertEqual(self.told(record(ALICE, NOW_MS + 2)), [])
+        self.assertEqual(self.told(record(ALICE, NOW_MS + 3, "left")), [Kind.LEFT])
+        self.assertEqual(self.told(record(ALICE, NOW_MS + 3, "left")), [])
+
+    def test_failed_then_left(self) -> None:
+        """A peer that had failed and turns out to have left is not told of again."""
+        self.told(record(ALICE, NOW_MS))
+        self.told(claim(BOB, ALICE.peer, NOW_MS))
+        self.assertEqual(self.told(record(ALICE, NOW_MS, "left")), [])
+
+    def test_left_before_it_was_known(self) -> None:
+        """A peer that is first heard of as having left never joined."""
+        self.assertEqual(self.told(record(ALICE, NOW_MS, "left")), [])
+        self.assertEqual(self.directory.status(ALICE), LEFT)
+
+    def test_moved(self) -> None:
+        """A new address is told, so that lists of nodes show it."""
+        self.told(record(ALICE, NOW_MS))
+        self.directory.merge(record(ALICE, NOW_MS + 1, address=("10.9.9.9", 9)))
+        [changed] = [told for told in self.directory.turn.take() if isinstance(told, Changed)]
+        self.assertEqual((changed.kind, changed.ip_addr, changed.port), (Kind.JOINED, "10.9.9.9", 9))
+
+
+class ExpiryTests(SynchronousTestCase):
+    """How long a departed peer is remembered."""
+
+    def setUp(self) -> None:
+        self.directory = Directory(attrs.evolve(LAN, departed_keep=100.0))
+        self.directory.merge(record(ALICE, NOW_MS), record(BOB, NOW_MS), record(CAROL, NOW_MS, "left"))
+        self.directory.merge(claim(BOB, ALICE.peer, NOW_MS, BEGINNING + 10))
+
+    def left_after(self, seconds: float) -> tuple[int, set[str]]:
+        """How many are forgotten at that time, and who is left."""
+        self.directory.turn.timers.advance(BEGINNING + seconds, 1e9)
+        forgotten = self.directory.members.expire()
+        return forgotten, set(self.directory.state())
+
+    def test_forgotten_in_time(self) -> None:
+        """Those who left or failed are forgotten when their time is over, counted from then; the living are not."""
+        self.assertEqual(self.left_after(99), (0, {ALICE.peer, BOB.peer, CAROL.peer}))
+        self.assertEqual(self.left_after(101), (1, {ALICE.peer, BOB.peer}))
+        self.assertEqual(self.left_after(111), (1, {BOB.peer}))
+        self.assertEqual(self.left_after(1e6), (0, {BOB.peer}))
+
+    def test_digest(self) -> None:
+        """A directory that has forgotten is like one that never knew."""
+        self.left_after(1000)
+        fresh = Directory(attrs.evolve(LAN, departed_keep=100.0))
+        fresh.merge(record(BOB, NOW_MS))
+        self.assertEqual(self.directory.members.digest.root(), fresh.members.digest.root())
+
+    def test_not_learnt_again(self) -> None:
+        """Who is forgotten is not learnt again from one whose memory is longer."""
+        self.left_after(1000)
+        self.directory.merge(record(CAROL, NOW_MS, "left"))
+        self.directory.merge(record(ALICE, NOW_MS), claim(BOB, ALICE.peer, NOW_MS, BEGINNING + 10))
+        self.assertEqual(set(self.directory.state()), {BOB.peer})

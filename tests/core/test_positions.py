@@ -1,0 +1,102 @@
+"""Positions: where each stream stands, for longer than its bundles are kept."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.core.puppet import peer_id
+from twisted_p2p.core.positions import Positions
+
+A, B = (peer_id(1), 10), (peer_id(2), 10)
+AGE = 100.0
+
+
+class PositionsTests(SynchronousTestCase):
+    """What keeps a bundle from being delivered twice."""
+
+    def setUp(self) -> None:
+        """Two streams."""
+        self.positions = Positions()
+        self.positions.move(A, 5)
+        self.positions.move(B, 2)
+
+    def test_unheard_of(self) -> None:
+        """A stream that was never heard of is wanted from its beginning."""
+        other = (A[0], 11)
+        self.assertEqual(self.positions.of(other), 1)
+        self.assertFalse(self.positions.knows(other))
+        self.assertEqual(len(self.positions), 2)
+
+    def test_moved(self) -> None:
+        """A stream stands where it was moved."""
+        self.positions.move(A, 6)
+        self.assertEqual((self.positions.of(A), self.positions.of(B)), (6, 2))
+        self.assertTrue(self.positions.knows(A))
+        self.assertEqual(self.positions.streams(), [A, B])
+
+    def test_in_bucket(self) -> None:
+        """The positions of a bucket are those of the origins in it."""
+        self.positions.move((A[0], 11), 7)
+        self.assertEqual(self.positions.in_bucket(1), [(*A, 5), (A[0], 11, 7)])
+        self.assertEqual(self.positions.in_bucket(3), [])
+
+    def test_epochs(self) -> None:
+        """Of each origin it is known how many streams it has, other origins of its bucket left out."""
+        self.positions.move((A[0], 11), 7)
+        self.positions.move((A[0], 11), 8)
+        self.positions.move((A[0][:2] + "f" * 62, 11), 7)
+        self.assertEqual([self.positions.epochs(origin) for origin in (A[0], B[0], peer_id(3))], [2, 1, 0])
+
+    @given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 2), st.integers(1, 9)), max_size=20))
+    def test_digest(self, moves: list[tuple[int, int, int]]) -> None:
+        """Two peers have equal digests if and only if they stand at the same positions."""
+        one, two = Positions(), Positions()
+        for origin, epoch, position in moves:
+            one.move((peer_id(origin), epoch), position)
+        last = {(peer_id(origin), epoch): position for origin, epoch, position in moves}
+        for stream in sorted(last):
+            two.move(stream, last[stream])
+        self.assertEqual(one.digest.root(), two.digest.root())
+        if last:
+            two.move(sorted(last)[0], 10)
+            self.assertNotEqual(one.digest.root(), two.digest.root())
+
+    def expire(self, *times: float, known: tuple[str, ...] = ()) -> None:
+        """Keep house at these times."""
+        for now in times:
+            self.positions.expire(known, now, AGE)
+
+    def test_kept_while_the_origin_is_known(self) -> None:
+        """While a peer is in the directory, departed or not, its streams are remembered for ever."""
+        self.expire(0, 1000, 1e9, known=(A[0], B[0]))
+        self.assertEqual((self.positions.of(A), self.positions.of(B)), (5, 2))
+
+    def test_forgotten(self) -> None:
+        """A stream of an unknown origin is forgotten after so long without movement, and its digest with it."""
+        self.expire(0, 50, 100, known=(B[0],))
+        self.assertTrue(self.positions.knows(A))
+        self.expire(101, known=(B[0],))
+        self.assertFalse(self.positions.knows(A))
+        alone = Positions()
+        alone.move(B, 2)
+        self.assertEqual(self.positions.digest.root(), alone.digest.root())
+        self.assertEqual(self.positions.in_bucket(1), [])
+
+    def test_moving_is_not_forgotten(self) -> None:
+        """A stream of an unknown origin that moves is remembered for so long from its last movement."""
+        self.expire(0, 90)
+        self.positions.move(A, 6)
+        self.expire(95, 190)
+        self.assertTrue(self.positions.knows(A))
+        self.assertFalse(self.positions.knows(B))
+        self.expire(196)
+        self.assertFalse(self.positions.knows(A))
+
+    def test_known_again(self) -> None:
+        """The time begins anew when an origin was in the directory meanwhile."""
+        self.expire(0)
+        self.expire(90, known=(A[0],))
+        self.expire(180)
+        self.assertTrue(self.positions.knows(A))
+        self.expire(281)
+        self.assertFalse(self.positions.knows(A))

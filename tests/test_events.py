@@ -1,0 +1,387 @@
+"""What a program that follows events reads, however slow it is."""
+
+import fcntl
+import json
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+from twisted.logger import globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+
+from twisted_p2p.core.actions import Changed, Gap, Kind
+from twisted_p2p.events import Backlog, EventsWriter, Output, encode_lines, events_of
+from twisted_p2p.messages import Message
+from twisted_p2p.testing import MemoryNetwork
+
+A, B = "a" * 64, "b" * 64
+PATIENCE = 20.0  # seconds for a thread to end: what hangs must fail
+
+
+def message(seq: int, origin: str = A, value: Any = "text") -> Message:
+    return Message("0" * 64, "#BROADCAST", value, 1.5, origin, 7, seq)
+
+
+def seqs(items: list[Any]) -> list[Any]:
+    """Items in short: the seqs of a list of messages, (first, last) of a gap."""
+    return [(i.first, i.last) if isinstance(i, Gap) else [m.seq for m in i] for i in items]
+
+
+def logged(test: SynchronousTestCase) -> list[Any]:
+    """What is logged from now on, until the test ends."""
+    events: list[Any] = []
+    globalLogPublisher.addObserver(events.append)
+    test.addCleanup(globalLogPublisher.removeObserver, events.append)
+    return events
+
+
+def texts(events: list[Any]) -> list[str]:
+    """Log events as a user reads them."""
+    return [event["log_format"].format(**event) for event in events if event.get("log_format")]
+
+
+class BacklogTests(SynchronousTestCase):
+    """The queue between a node and whoever listens to it."""
+
+    def setUp(self) -> None:
+        self.items: list[Any] = []
+        self.times: list[float] = []
+        self.events = logged(self)
+        self.clock = Clock()
+        self.clock.advance(100.0)
+
+    def take(self, entries: list[Any]) -> None:
+        self.times += [at for at, _ in entries]
+        self.items += [item for _, item in entries]
+
+    def backlog(self, **settings: int) -> Backlog:
+        return Backlog(self.take, self.clock.seconds, "test", **settings)
+
+    def run_to_end(self, backlog: Backlog) -> int:
+        backlog.start()
+        return backlog.close(PATIENCE)
+
+    def test_order(self) -> None:
+        """Everything is handed on in order, with the time at which it happened."""
+        backlog = self.backlog()
+        changed = Changed(Kind.LEFT, A)
+        backlog.messages([message(1), message(2)])
+        self.clock.advance(1.0)
+        backlog.put(changed)
+        backlog.messages([message(3)])
+        self.assertEqual(self.run_to_end(backlog), 0)
+        self.assertEqual(self.items, [[message(1), message(2)], changed, [message(3)]])
+        self.assertEqual(self.times, [100.0, 101.0, 101.0])
+
+    def test_thread(self) -> None:
+        """The listener is called in a thread of its own, again and again, until the end."""
+        called = threading.Semaphore(0)
+        threads: set[threading.Thread] = set()
+
+        def consume(entries: list[Any]) -> None:
+            threads.add(threading.current_thread())
+            called.release()
+
+        backlog = Backlog(consume, self.clock.seconds, "test")
+        backlog.start()
+        for seq in range(3):
+            backlog.messages([message(seq)])
+            self.assertTrue(called.acquire(timeout=PATIENCE))
+        self.assertEqual(backlog.close(PATIENCE), 0)
+        self.assertEqual(len(threads), 1)
+        self.assertNotIn(threading.current_thread(), threads)
+
+    def test_full(self) -> None:
+        """What does not fit is replaced by a gap for each stream, behind all that came before."""
+        backlog = self.backlog(limit=3)
+        backlog.messages([message(1), message(1)])
+        backlog.messages([message(2), message(1, B)])
+        backlog.messages([message(3), message(2, B)])
+        backlog.messages([message(4)])
+        self.assertEqual(backlog.dropped, 3)
+        self.run_to_end(backlog)
+        self.assertEqual(seqs(self.items), [[1, 1], [2, 1], (3, 4), (2, 2)])
+        self.assertEqual([item.origin for item in self.items[2:]], [A, B])
+        self.assertEqual(self.items[2].epoch, 7)
+        (text,) = texts(self.events)
+        self.assertIn("messages are being dropped", text)
+
+    def test_full_by_bytes(self) -> None:
+        """Big messages fill it sooner."""
+        backlog = self.backlog(limit_bytes=1000)
+        for seq in range(1, 5):
+            backlog.messages([message(seq, value={"text": "x" * 600})])
+        self.run_to_end(backlog)
+        self.assertEqual(seqs(self.items), [[1], [2], (3, 4)])
+
+    def test_room_again(self) -> None:
+        """A listener that has caught up gets everything again."""
+        seen = threading.Event()
+
+        def consume(entries: list[Any]) -> None:
+            self.take(entries)
+            if any(isinstance(item, Gap) for _, item in entries):
+                seen.set()
+
+        backlog = Backlog(consume, self.clock.seconds, "test", limit=1)
+        backlog.messages([message(1)])
+        backlog.messages([message(2)])
+        backlog.start()
+        self.assertTrue(seen.wait(PATIENCE))
+        backlog.messages([message(3)])
+        backlog.close(PATIENCE)
+        self.assertEqual(seqs(self.items), [[1], (2, 2), [3]])
+
+    def test_close_by_the_listener(self) -> None:
+        """A listener may close the queue itself: it gets nothing further, and nobody waits for anybody."""
+        closed = threading.Event()
+        left: list[int] = []
+
+        def consume(entries: list[Any]) -> None:
+            self.take(entries)
+            left.append(backlog.close(PATIENCE))
+            closed.set()
+
+        backlog = Backlog(consume, self.clock.seconds, "test", batch=1)
+        for seq in range(3):
+            backlog.messages([message(seq)])
+        backlog.start()
+        self.assertTrue(closed.wait(PATIENCE))
+        self.assertEqual(left, [2])
+        self.assertEqual(seqs(self.items), [[0]])
+
+    def test_close_while_busy(self) -> None:
+        """A listener that does not come back is not waited for longer than was said; it can see that."""
+        go, busy = threading.Event(), threading.Event()
+
+        def consume(entries: list[Any]) -> None:
+            busy.set()
+            go.wait(PATIENCE)
+
+        backlog = Backlog(consume, self.clock.seconds, "test", batch=1)
+        backlog.messages([message(1)])
+        backlog.messages([message(2), message(3)])
+        backlog.start()
+        self.assertTrue(busy.wait(PATIENCE))
+        self.assertEqual(backlog.close(0.0), 2)
+        self.assertTrue(backlog.abandoned)
+        self.assertEqual(backlog.dropped, 2)
+        go.set()
+
+    def test_never_started(self) -> None:
+        """Closing what was never started only counts."""
+        backlog = self.backlog()
+        backlog.messages([message(1)])
+        self.assertEqual(backlog.close(PATIENCE), 1)
+
+    @settings(deadline=None, max_examples=50)
+    @given(
+        turns=st.lists(st.lists(st.sampled_from([A, B]), min_size=1, max_size=4), max_size=20),
+        limit=st.integers(1, 10),
+        batch=st.integers(1, 5),
+    )
+    def test_nothing_is_lost_silently(self, turns: list[list[str]], limit: int, batch: int) -> None:
+        """In each stream, messages and gaps together are every seq, once and in order."""
+        self.items = []
+        backlog = self.backlog(limit=limit, batch=batch)
+        counts = {A: 0, B: 0}
+        for turn in turns:
+            messages = []
+            for origin in turn:
+                counts[origin] += 1
+                messages.append(message(counts[origin], origin))
+            backlog.messages(messages)
+        self.run_to_end(backlog)
+        seen: dict[str, list[int]] = {A: [], B: []}
+        for item in self.items:
+            if isinstance(item, Gap):
+                seen[item.origin] += range(item.first, item.last + 1)
+            else:
+                for each in item:
+                    seen[each.origin].append(each.seq)
+        self.assertEqual(seen, {origin: list(range(1, count + 1)) for origin, count in counts.items()})
+
+
+class OutputTests(SynchronousTestCase):
+    """Lines to a descriptor that may fail."""
+
+    def setUp(self) -> None:
+        self.events = logged(self)
+
+    def texts(self) -> list[str]:
+        return texts(self.events)
+
+    def test_disk_full(self) -> None:
+        """A full disk is told once; once there is room, writing goes on, and what is missing is counted."""
+        fd = os.open("/dev/full", os.O_WRONLY)
+        self.addCleanup(os.close, fd)
+        output = Output(fd, "events.json")
+        output.write(b"1\n2\n")
+        output.write(b"3\n")
+        (text,) = self.texts()
+        self.assertIn("Can't write to events.json: No space left on device", text)
+        path = self.mktemp()
+        with open(path, "wb") as file:
+            os.dup2(file.fileno(), fd)
+        output.write(b"4\n")
+        self.assertEqual(Path(path).read_bytes(), b"4\n")
+        self.assertIn("Writing to events.json again; 3 lines were lost.", self.texts()[1])
+
+    def test_closed_pipe(self) -> None:
+        """A reader that has gone away stops nothing."""
+        reading, writing = os.pipe()
+        self.addCleanup(os.close, writing)
+        os.close(reading)
+        output = Output(writing, "standard output")
+        output.write(b"1\n")
+        output.write(b"2\n")
+        (text,) = self.texts()
+        self.assertIn("Broken pipe", text)
+
+    def test_slow_reader(self) -> None:
+        """A pipe that somebody else made non-blocking takes everything all the same, in time."""
+        reading, writing = os.pipe()
+        self.addCleanup(os.close, writing)
+        fcntl.fcntl(writing, fcntl.F_SETFL, fcntl.fcntl(writing, fcntl.F_GETFL) | os.O_NONBLOCK)
+        data = b"x" * 999_999 + b"\n"
+        got: list[bytes] = []
+
+        def read() -> None:
+            with open(reading, "rb") as file:
+                got.append(file.read(len(data)))
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        Output(writing, "standard output").write(data)
+        reader.join(PATIENCE)
+        self.assertEqual(got, [data])
+        self.assertEqual(self.texts(), [])
+
+    def test_cut_line(self) -> None:
+        """A line that was cut by an error does not spoil the next one."""
+        reading, writing = os.pipe()
+        self.addCleanup(os.close, writing)
+        output = Output(writing, "events")
+        fcntl.fcntl(writing, fcntl.F_SETFL, fcntl.fcntl(writing, fcntl.F_GETFL) | os.O_NONBLOCK)
+        writer = threading.Thread(target=output.write, args=(b"x" * 1_000_000 + b"\n",))
+        writer.start()
+        self.assertEqual(os.read(reading, 10), b"x" * 10)
+        os.close(reading)
+        writer.join(PATIENCE)
+        path = self.mktemp()
+        with open(path, "wb") as file:
+            os.dup2(file.fileno(), writing)
+        output.write(b"next\n")
+        self.assertEqual(Path(path).read_bytes(), b"\nnext\n")
+
+
+class EventsOfTests(SynchronousTestCase):
+    """The objects that say what happened."""
+
+    def test_message(self) -> None:
+        """A message has all its fields; `peer` is its origin."""
+        (event,) = events_of(9.5, [message(3, value=[None, "é"])])
+        self.assertEqual(
+            event,
+            {
+                "event": "message",
+                "at": 9.5,
+                "peer": A,
+                "epoch": 7,
+                "seq": 3,
+                "id": "0" * 64,
+                "title": "#BROADCAST",
+                "message": [None, "é"],
+                "time": 1.5,
+            },
+        )
+
+    def test_changes(self) -> None:
+        """Who joined has an address, a link that ended a reason, and readiness our own port."""
+        for changed, more in (
+            (Changed(Kind.JOINED, A, "10.0.0.1", 5), {"ip_addr": "10.0.0.1", "port": 5}),
+            (Changed(Kind.LEFT, A), {}),
+            (Changed(Kind.FAILED, A), {}),
+            (Changed(Kind.LINK_UP, A), {}),
+            (Changed(Kind.LINK_DOWN, A, reason="closed"), {"reason": "closed"}),
+            (Changed(Kind.READY, A, port=5050), {"port": 5050}),
+        ):
+            expected = {"event": changed.kind.value, "at": 9.5, "peer": A} | more
+            self.assertEqual(events_of(9.5, changed), [expected])
+
+    def test_gap(self) -> None:
+        """A gap says which bundles of which stream."""
+        expected = {"event": "gap", "at": 9.5, "peer": A, "epoch": 7, "first": 2, "last": 4}
+        self.assertEqual(events_of(9.5, Gap(A, 7, 2, 4)), [expected])
+
+
+class EncodeLinesTests(SynchronousTestCase):
+    """One JSON object a line, for any reader."""
+
+    def test_controls(self) -> None:
+        """Nothing that a message may contain controls a terminal or ends a line; it is read back as it was."""
+        texts = ["\x1b[2J\x07", "\x7f", "\x9b5m", "\x85", "\u2028", "\u202eback", '\\\x9b"', "grüße 🎉", "plain"]
+        data = encode_lines([{"message": text} for text in texts]).decode()
+        self.assertEqual([json.loads(line)["message"] for line in data.splitlines()], texts)
+        self.assertFalse(set(data) & set("\x1b\x07\x7f\x9b\x85\u2028\u202e"))
+        self.assertIn("grüße 🎉", data)
+
+
+class EventsWriterTests(SynchronousTestCase):
+    """The file of --events, for a node in a network in memory."""
+
+    def setUp(self) -> None:
+        self.network = MemoryNetwork()
+        self.other = self.network.node()
+        self.node = self.network.node(start=False)
+        self.path = self.mktemp()
+
+    def follow(self) -> EventsWriter:
+        writer = EventsWriter(self.node, self.network.world, self.path)
+        writer.open()
+        self.node.when_joined().addCallback(lambda _: writer.ready())
+        self.node.startService()
+        self.network.settle()
+        return writer
+
+    def events(self) -> list[Any]:
+        lines = Path(self.path).read_text("utf-8").splitlines()
+        return [json.loads(line) for line in lines]
+
+    def test_life(self) -> None:
+        """A follower reads who joined, that we are ready, the link, messages of others, and who left."""
+        writer = self.follow()
+        self.other.broadcast("hello")
+        self.node.broadcast("ours")
+        self.network.settle()
+        self.network.result(self.other.stopService())
+        self.network.advance(1.0)
+        writer.close(PATIENCE)
+        events = self.events()
+        kinds = [event["event"] for event in events]
+        self.assertEqual(sorted(kinds), sorted(["joined", "link-up", "ready", "message", "link-down", "left"]))
+        self.assertLess(kinds.index("ready"), kinds.index("message"))
+        by_kind = {event["event"]: event for event in events}
+        self.assertEqual(by_kind["joined"]["peer"], self.other.peer)
+        self.assertEqual(by_kind["joined"]["port"], self.other.port)
+        self.assertEqual(by_kind["ready"]["peer"], self.node.peer)
+        self.assertEqual(by_kind["ready"]["port"], self.node.port)
+        self.assertEqual(by_kind["message"]["message"], "hello")
+        self.assertTrue(all(isinstance(event["at"], float) for event in events))
+
+    def test_appends(self) -> None:
+        """What is in the file stays."""
+        Path(self.path).write_text('{"event":"old"}\n')
+        self.follow().close(PATIENCE)
+        self.assertEqual(self.events()[0], {"event": "old"})
+        self.assertGreater(len(self.events()), 1)
+
+    def test_no_such_folder(self) -> None:
+        """A file that can't be opened is an error at the start."""
+        writer = EventsWriter(self.node, self.network.world, "/nonexistent/file")
+        self.assertRaises(OSError, writer.open)
+        writer.close(PATIENCE)
