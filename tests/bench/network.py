@@ -75,8 +75,8 @@ def play(network: LiveNetwork, peers: int, one_by_one: bool, idle: float) -> Non
         print(f"join, all at once: {time.monotonic() - begin:.2f} s from all processes up to the last one's join")
     network.wait_settled(180)
     degrees = [len(peer.neighbours()) for peer in network.alive]
-    print(f"directories complete; degrees {min(degrees)} to {max(degrees)}, mean {statistics.mean(degrees):.1f},", end=" ")
-    print(f"the genesis {len(genesis.neighbours())}")
+    spread = f"{min(degrees)} to {max(degrees)}, mean {statistics.mean(degrees):.1f}"
+    print(f"directories complete; degrees {spread}, of the genesis {len(genesis.neighbours())}")
     begin = time.monotonic()
     network.talk("hello", 180)
     print(f"one message of each at all others, once: {time.monotonic() - begin:.2f} s, polling for it included")

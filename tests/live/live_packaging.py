@@ -41,9 +41,7 @@ def pip(*arguments: str | Path, cwd: Path, **settings: str) -> None:
 
 def unwanted(folder: str, names: list[str]) -> list[str]:
     """What a fresh checkout would not have."""
-    pattern = re.compile(
-        r"\.(?!ci$).*|.*\.egg-info|__pycache__|_trial_temp.*|build|dist|dropin\.cache|twistd\..*"
-    )
+    pattern = re.compile(r"\.(?!ci$).*|.*\.egg-info|__pycache__|_trial_temp.*|build|dist|dropin\.cache|twistd\..*")
     return [name for name in names if pattern.fullmatch(name) or Path(folder, name, "pyvenv.cfg").exists()]
 
 
@@ -104,12 +102,8 @@ def test_wheel_contents(built: Built) -> None:
 def test_wheel_is_complete(built: Built) -> None:
     """Every module of the package is in the wheel."""
     with zipfile.ZipFile(built.wheel) as archive:
-        packed = [
-            name for name in archive.namelist() if name.startswith("twisted_p2p/") and name.endswith(".py")
-        ]
-    assert sorted(packed) == sorted(
-        path.relative_to(ROOT).as_posix() for path in (ROOT / "twisted_p2p").rglob("*.py")
-    )
+        packed = [name for name in archive.namelist() if name.startswith("twisted_p2p/") and name.endswith(".py")]
+    assert sorted(packed) == sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "twisted_p2p").rglob("*.py"))
 
 
 def test_sdist_contents(built: Built) -> None:
