@@ -90,6 +90,24 @@ class MemoryNetworkTests(SynchronousTestCase):
         self.assertNotIn((Kind.FAILED, nodes[2].peer), told)
         self.assertEqual({entry["peer"] for entry in nodes[0].nodes_in_network}, {nodes[n].peer for n in (0, 3, 4)})
 
+    def test_last_words(self) -> None:
+        """Who says something and stops at once has left only after everybody has heard it."""
+        network = MemoryNetwork(seed=5)
+        nodes = [network.node() for _ in range(6)]
+        told: list[list[str]] = [[] for _ in nodes]
+        for node, heard in zip(nodes, told, strict=True):
+            node.on_message(lambda message, heard=heard: heard.append(message.message))
+            node.on_change(lambda changed, heard=heard: heard.append(changed.kind.value))
+        network.settle()
+        for heard in told:
+            heard.clear()
+        nodes[2].broadcast("goodbye")
+        network.result(nodes[2].stopService())
+        network.settle()
+        for number in (0, 1, 3, 4, 5):
+            words = [word for word in told[number] if word in ("goodbye", "left")]
+            self.assertEqual(words, ["goodbye", "left"])
+
     def test_frozen(self) -> None:
         """A node that was stopped for a while catches up with all that was said meanwhile, in order."""
         network = MemoryNetwork(seed=2)

@@ -242,6 +242,15 @@ class TroubleTests(JoinCase):
         self.stage.pass_time(1)
         self.assertEqual([dial for dial in self.stage.dials if dial.host == "10.6.6.6"], [])
 
+    def test_answers_by_another(self) -> None:
+        """While a newcomer waits for its genesis nobody else can send it anywhere."""
+        genesis = self.reach(GENESIS)
+        stranger = self.stage.meet(Puppet(0x60))
+        stranger.send(wire.ResponseRandomNode(FRIEND.record()), wire.ConnectableNodes([FRIEND.record()]))
+        self.assertEqual(self.dials(), [])
+        genesis.send(wire.ResponseRandomNode(CONTACT.record()))
+        self.dialled(CONTACT)
+
     def test_unasked_answers(self) -> None:
         """Answers of the join that nobody asked for make nobody dial anything."""
         stage = Stage()

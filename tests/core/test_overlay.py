@@ -270,6 +270,17 @@ class ReplacedTests(OverlayCase):
         self.assertEqual(self.neighbours, [puppet.peer])
         self.assertEqual(self.stage.core.detection.suspicions, {})
 
+    def test_moved(self) -> None:
+        """Who says that another link took this one's place, and comes by that one, was never away."""
+        puppet = Puppet(0x10)
+        self.stage.befriend(puppet).send(wire.Bye("replaced"))
+        new = self.stage.meet(puppet)
+        self.assertTrue(new.become_neighbour())
+        new.go_live()
+        self.stage.pass_time(2 * LAN.handshake_timeout)
+        self.assertEqual(self.stage.told(Kind.LINK_DOWN), [])
+        self.assertEqual(self.neighbours, [puppet.peer])
+
     def test_moved_and_gone(self) -> None:
         """Who says that another link took this one's place, but has none, is told as down after a while."""
         puppet = Puppet(0x10)

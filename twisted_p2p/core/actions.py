@@ -24,12 +24,9 @@ class Reason(str, enum.Enum):
     STUCK = "stuck"
     UNREACHABLE = "unreachable"
     DONE = "done"  # a short dial that served its purpose
-    REFUSED = "refused"  # a request to be neighbours was not accepted
     DISPLACED = "displaced"
     REPLACED = "replaced"  # another link of the same pair took its place
     LEAVING = "leaving"
-    LEFT = "left"
-    FAILED = "failed"
     NOT_READY = "not-joined-yet"  # a newcomer was asked for help by another one
     TOO_MANY = "too-many-links"
 

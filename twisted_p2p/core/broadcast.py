@@ -15,7 +15,7 @@ from collections.abc import Callable
 import attrs
 
 from twisted_p2p.core import wire
-from twisted_p2p.core.actions import Bundle, Deliver, Gap, Reason
+from twisted_p2p.core.actions import Bundle, Gap, Reason
 from twisted_p2p.core.links import Link, Links
 from twisted_p2p.core.positions import Positions
 from twisted_p2p.core.timers import Timer
@@ -60,7 +60,6 @@ class Spread:
     early_count: int = 0
     _early_bytes: int = 0
     _pump: Timer | None = None
-    _delivery: list[Bundle] = attrs.field(factory=list)
 
     @property
     def own(self) -> Stream:
@@ -151,7 +150,7 @@ class Spread:
             elif flow.cursor.get(stream) == seq + 1:
                 del flow.cursor[stream]
         if frame is not None and frame.origin != self.signer.peer:
-            self._delivery.append(Bundle(frame.origin, frame.epoch, seq, frame.messages))
+            self.turn.deliver(Bundle(frame.origin, frame.epoch, seq, frame.messages))
         self.on_progress(source, stream, seq + 1)
 
     def _push(self, flow: Flow, stream: Stream, seq: int, line: bytes) -> None:
@@ -268,18 +267,8 @@ class Spread:
 
     def skip_to(self, stream: Stream, position: int) -> None:
         """Nobody has the bundles before `position` any more: tell of the gap and go on from there."""
-        self._flush()
         self.turn.tell(Gap(*stream, self.positions.of(stream), position - 1))
         self.positions.move(stream, position)
         early = self._early.get(stream)
         if early is not None:
             self._release(stream, early)
-
-    def flush(self) -> None:
-        """End of the turn: hand over what was delivered in it, as one list."""
-        self._flush()
-
-    def _flush(self) -> None:
-        if self._delivery:
-            self.turn.tell(Deliver(self._delivery))
-            self._delivery = []

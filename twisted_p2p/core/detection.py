@@ -18,7 +18,7 @@ from twisted_p2p.core.overlay import Overlay
 from twisted_p2p.core.turn import Turn
 from twisted_p2p.core.wire import Record, Suspect, Verdict
 
-_KINDLY = (Reason.DONE, Reason.REFUSED, Reason.DISPLACED, Reason.REPLACED, Reason.LEAVING, Reason.LEFT)
+_KINDLY = (Reason.DONE, Reason.DISPLACED, Reason.REPLACED, Reason.LEAVING)
 """Ends of a neighbour link that say nothing against the peer."""
 
 

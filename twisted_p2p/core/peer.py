@@ -218,7 +218,6 @@ class PeerCore:
     def _end(self, source: Link | None) -> Actions:
         self.flood.pass_on(source)
         self.catchup.flush()
-        self.spread.flush()
         return self.turn.take()
 
     # --- frames

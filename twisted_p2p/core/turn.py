@@ -7,7 +7,7 @@ from collections import Counter
 
 import attrs
 
-from twisted_p2p.core.actions import Action, Actions, Changed, Deliver, Dial, Finished, Gap, Hangup, Write
+from twisted_p2p.core.actions import Action, Actions, Bundle, Changed, Deliver, Dial, Finished, Gap, Hangup, Write
 from twisted_p2p.core.config import Config
 from twisted_p2p.core.timers import Timers
 
@@ -56,6 +56,13 @@ class Turn:
     def tell(self, action: Deliver | Gap | Changed | Finished) -> None:
         """Tell the application, last."""
         self._told.append(action)
+
+    def deliver(self, bundle: Bundle) -> None:
+        """Hand a bundle to the application, together with those before it unless something was told between."""
+        if self._told and isinstance(self._told[-1], Deliver):
+            self._told[-1].bundles.append(bundle)
+        else:
+            self._told.append(Deliver([bundle]))
 
     def take(self) -> Actions:
         """The turn's actions; the next turn begins."""

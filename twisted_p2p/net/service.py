@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -47,6 +48,15 @@ class Settings:
     advertise: tuple[str, int | None] | None = None
     network: str = "p2p"
     config: Config = LAN
+
+
+def _advice(error: CannotListenError) -> str:
+    """What to do about a port that can't be opened."""
+    if error.socketError.errno == errno.EADDRINUSE:
+        return "Choose another port, or stop the program that has it."
+    if error.socketError.errno == errno.EACCES:
+        return "Choose a port from 1024 on, or start with the right to open lower ones."
+    return "Choose an interface that this machine has."
 
 
 @implementer(IPeerShell)
@@ -100,10 +110,8 @@ class PeerService(MultiService):
         try:
             self._listening = self.clock.listenTCP(port, self._factory, backlog=BACKLOG, interface=interface)
         except CannotListenError as error:
-            raise CannotListen(
-                f"Cannot listen on {interface} port {port}: {error.socketError.strerror or error.socketError}. "
-                "Choose another port, or stop the program that has it."
-            ) from error
+            why = error.socketError.strerror or error.socketError
+            raise CannotListen(f"Cannot listen on {interface} port {port}: {why}. {_advice(error)}") from error
         assert self._listening is not None
         self.port = self._listening.getHost().port  # type: ignore[union-attr]  # of listenTCP it is an IPv4Address or IPv6Address
         host, advertised = self.settings.advertise or (interface, None)
