@@ -11,7 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted_p2p import LAN, Changed, Kind, Message, MessageTooBig, Node, NotJSON, NotRunning
 from twisted_p2p.core.actions import Gap
 from twisted_p2p.core.config import Config
-from twisted_p2p.sim.world import SimPeer, World
+from twisted_p2p.sim.peer import SimPeer
+from twisted_p2p.sim.world import World
 
 
 class NodeCase(SynchronousTestCase):

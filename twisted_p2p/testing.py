@@ -27,7 +27,8 @@ from twisted_p2p.net.service import Settings
 from twisted_p2p.node import Node
 from twisted_p2p.shell import IPeerShell
 from twisted_p2p.sim.checks import settles
-from twisted_p2p.sim.world import SimPeer, World
+from twisted_p2p.sim.peer import SimPeer
+from twisted_p2p.sim.world import World
 
 
 class MemoryNetwork:

@@ -11,7 +11,7 @@ from twisted_p2p.core.actions import Actions, Changed, Deliver, Dial, Hangup, Ki
 from twisted_p2p.core.config import LAN, Config
 from twisted_p2p.core.peer import PeerCore
 from twisted_p2p.core.streamlog import MemoryLog
-from twisted_p2p.sim.world import CheapSigner, CheapVerifier
+from twisted_p2p.sim.signing import CheapSigner, CheapVerifier
 
 END = None
 """In a queue: the connection was closed."""

@@ -12,7 +12,7 @@ from twisted_p2p.core.config import LAN, Config
 from twisted_p2p.core.peer import PeerCore
 from twisted_p2p.core.streamlog import MemoryLog
 from twisted_p2p.core.wire import Claim, Frame, Record
-from twisted_p2p.sim.world import CheapSigner, CheapVerifier
+from twisted_p2p.sim.signing import CheapSigner, CheapVerifier
 
 NETWORK = "test"
 BEGINNING = 1_600_000_000.0

@@ -98,6 +98,14 @@ class NewcomerTests(SynchronousTestCase):
         line.send(digest_of((*ALICE.stream, 12)), wire.Positions([(*ALICE.stream, 12)], [bucket]))
         self.assertEqual(kinds(line, wire.Graft), [wire.Graft([(*ALICE.stream, 10)])])
 
+    def test_neighbour_compares_first(self) -> None:
+        """A neighbour's digest that comes before the baseline is kept until there is one."""
+        line = self.reach()
+        line.send(digest_of((*ALICE.stream, 10)))
+        self.assertFalse(line.is_live)
+        line.send(self.page((*ALICE.stream, 10)))
+        self.assertTrue(line.is_live and self.has_joined())
+
     def test_payload_before_the_baseline(self) -> None:
         """Before it has a baseline it takes no payload: it could not tell what is old."""
         line = self.reach()
@@ -393,6 +401,8 @@ class LaterTests(SynchronousTestCase):
         [digest] = kinds(self.line, wire.Digest)
         assert isinstance(digest, wire.Digest)
         self.assertIn(str(bucket_of(BOB.peer)), digest.buckets)
+        self.line.send(wire.NodesInNetwork([BOB.record()], [], again=True))
+        self.assertEqual(kinds(self.line, wire.Digest), [])
 
     def test_baseline_unasked(self) -> None:
         """A baseline that nobody asked for moves no position: nobody can make us skip what we lack."""

@@ -209,6 +209,14 @@ class RefusedTests(SpreadCase):
         self.assertEqual(self.stage.seqs(self.bob.stream), [])
         self.assertEqual(self.stage.counts["streams_full"], 1)
 
+    def test_too_many_epochs(self) -> None:
+        """No origin can fill the memory with streams of its own; other origins are heard."""
+        self.begin(attrs.evolve(LAN, max_epochs=2))
+        self.to_alice.send_lines(*(self.alice.bundle(1, epoch=epoch) for epoch in (7, 8, 9)), self.bob.bundle(1))
+        handed = [(bundle.origin, bundle.epoch) for bundle in self.stage.received]
+        self.assertEqual(handed, [(self.alice.peer, 7), (self.alice.peer, 8), self.bob.stream])
+        self.assertEqual(self.stage.counts["streams_full"], 1)
+
 
 class EarlyTests(SpreadCase):
     """A bundle before its elders."""

@@ -262,6 +262,8 @@ class GapTests(CatchUpCase):
 
     def test_origin_is_sought(self) -> None:
         """While no neighbour holds the range, the origin is dialled: it may have it still."""
+        self.stage = Stage(attrs.evolve(LAN, probe_interval=1000.0, active_target=0))
+        self.one, self.two = self.befriend(0x10), self.befriend(0x11)
         self.one.send(wire.JoinedInNetwork(CAROL.record()))
         self.stage.take_dials()
         self.one.send(wire.Frontier([(*STREAM, 5)]))
@@ -352,6 +354,7 @@ class ServingTests(CatchUpCase):
         self.stage.pass_time(0)
         [floor] = self.line.take_kind(wire.Floor)
         self.assertEqual(floor, wire.Floor(*STREAM, 3, 1, 1))
+        self.assertEqual(self.stage.core.spread.flows[self.line.number].cursor, {})
 
     def test_lost_from_the_log(self) -> None:
         """What retention has taken is answered by a FLOOR, and what is there by itself."""

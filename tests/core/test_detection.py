@@ -215,6 +215,16 @@ class SuspicionTests(DetectionCase):
         self.stage.pass_time(1)
         self.assertEqual((self.failed, self.suspected), ([], []))
 
+    def test_verdict_of_one_who_was_not_asked(self) -> None:
+        """Only the word of a witness that was asked counts, whatever it is."""
+        self.suspect()
+        line = self.stage.meet(DAVE)
+        self.verdict(line, reached=True)
+        self.assertEqual(self.suspected, [CAROL.peer])
+        self.verdict(line, reached=False)
+        self.stage.pass_time(TIMEOUT)
+        self.assertEqual(self.failed, [])
+
     def test_another_answers(self) -> None:
         """Somebody else at the address of a peer is not that peer."""
         line = self.stage.connect(DAVE, self.probe(CAROL))
@@ -225,9 +235,8 @@ class SuspicionTests(DetectionCase):
         """Where there is nobody to ask one failure is not enough, and two are."""
         self.begin(known=(CAROL,))
         self.stage.fail(self.probe(CAROL))
-        self.stage.pass_time(1)
-        self.assertEqual(self.failed, [])
         self.stage.pass_time(TIMEOUT)
+        self.assertEqual(self.failed, [])
         self.stage.fail(self.probe(CAROL))
         self.stage.pass_time(TIMEOUT)
         self.assertEqual(self.failed, [CAROL.peer])

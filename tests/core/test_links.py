@@ -14,7 +14,7 @@ from twisted_p2p.core.actions import Dial, Hangup, Kind, Reason, Write
 from twisted_p2p.core.config import LAN
 from twisted_p2p.core.peer import PeerCore
 from twisted_p2p.core.streamlog import MemoryLog
-from twisted_p2p.sim.world import CheapSigner, CheapVerifier
+from twisted_p2p.sim.signing import CheapSigner, CheapVerifier
 
 PING_TIMEOUT = LAN.ping_interval * 1.2 + LAN.ping_timeout
 UNNOTICED = LAN.refill_interval * 1.2

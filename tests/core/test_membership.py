@@ -17,7 +17,7 @@ from twisted_p2p.core.config import LAN, Config
 from twisted_p2p.core.membership import ALIVE, FAILED, LEFT, Fact, Membership, claim_order, record_order
 from twisted_p2p.core.turn import Turn
 from twisted_p2p.core.wire import Claim, Record
-from twisted_p2p.sim.world import CheapSigner
+from twisted_p2p.sim.signing import CheapSigner
 
 DAY_MS = 86_400_000
 NOW_MS = int(BEGINNING * 1000)

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.core import frames
 from tests.core.puppet import Puppet, peer_id
 from twisted_p2p.core import wire
-from twisted_p2p.sim.world import CheapVerifier
+from twisted_p2p.sim.signing import CheapVerifier
 
 NETWORK = "test"
 PEER, SIG = peer_id(0xAB), "5a" * 64

@@ -18,8 +18,9 @@ from twisted_p2p.core.catchup import Want
 from twisted_p2p.core.detection import Suspicion
 from twisted_p2p.sim import checks
 from twisted_p2p.sim.__main__ import fingerprint, main, play, report
+from twisted_p2p.sim.peer import SimPeer
 from twisted_p2p.sim.scenarios import SCENARIOS, build, say
-from twisted_p2p.sim.world import SimPeer, World
+from twisted_p2p.sim.world import World
 
 PEERS = 12
 LONG = ("quiet-origin-and-newcomer",)

@@ -14,8 +14,9 @@ from zope.interface.verify import verifyObject
 
 from twisted_p2p.core.actions import Dial, Hangup, Reason, Write
 from twisted_p2p.shell import IPeerShell
+from twisted_p2p.sim.peer import SimPeer
 from twisted_p2p.sim.scenarios import SCENARIOS
-from twisted_p2p.sim.world import BEGINNING, WINDOW, SimPeer, World
+from twisted_p2p.sim.world import BEGINNING, WINDOW, World
 
 
 class FakeCore:

@@ -10,7 +10,8 @@ from functools import lru_cache
 
 import msgspec
 
-from twisted_p2p.sim.world import SimPeer, World
+from twisted_p2p.sim.peer import SimPeer
+from twisted_p2p.sim.world import World
 
 Violations = list[str]
 Check = Callable[[World, Sequence[SimPeer]], Violations]

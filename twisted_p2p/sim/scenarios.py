@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from twisted_p2p.sim.checks import settles
-from twisted_p2p.sim.world import SimPeer, World
+from twisted_p2p.sim.peer import SimPeer
+from twisted_p2p.sim.world import World
 
 Scenario = Callable[[World, int], float]
 

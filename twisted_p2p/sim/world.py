@@ -15,49 +15,18 @@ from itertools import count
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred
 from twisted.internet.error import AlreadyCalled, AlreadyCancelled
-from zope.interface import implementer
 
-from twisted_p2p.core.actions import Actions, Bundle, Changed, Deliver, Dial, Finished, Gap, Hangup, Reason, Write
+from twisted_p2p.core.actions import Dial, Reason, Write
 from twisted_p2p.core.config import LAN, Config
-from twisted_p2p.core.peer import PeerCore
-from twisted_p2p.core.streamlog import MemoryLog
 from twisted_p2p.interfaces import ISigner, IVerifier
-from twisted_p2p.shell import IPeerShell, SteadyClock, Told
+from twisted_p2p.sim.peer import Address, SimPeer
+from twisted_p2p.sim.signing import CheapSigner, CheapVerifier
 
 BEGINNING = 1_600_000_000.0
 """When a world begins, in seconds since 1970."""
 WINDOW = 262_144
 """Bytes that a connection holds in each direction before its writer is told that it is congested."""
-
-Address = tuple[str, int]
-
-
-@implementer(ISigner)
-@attrs.define(eq=False)
-class CheapSigner:
-    """Signs with a hash: it tells changed bytes, in a microsecond, and keeps no secret."""
-
-    peer: str
-
-    def sign(self, data: bytes) -> str:
-        """128 hex digits."""
-        return cheap_signature(self.peer, data)
-
-
-@implementer(IVerifier)
-class CheapVerifier:
-    """Checks the signatures of CheapSigner."""
-
-    def verify(self, peer: str, data: bytes, signature: str) -> bool:
-        """Whether it is the one."""
-        return signature == cheap_signature(peer, data)
-
-
-def cheap_signature(peer: str, data: bytes) -> str:
-    """What stands for a signature in a simulated world."""
-    return blake2b(data, key=bytes.fromhex(peer)).hexdigest()
 
 
 @attrs.define(eq=False)
@@ -109,151 +78,6 @@ class Connection:
     def out_of(self, peer: SimPeer) -> Pipe:
         """The pipe that this peer writes."""
         return self.ends[1] if self.ends[0].reader is peer else self.ends[0]
-
-
-@implementer(IPeerShell)
-class SimPeer:
-    """The shell of one simulated peer. What the application is told is kept: `received`, `gaps`, `changes`."""
-
-    def __init__(self, world: World, name: str, address: Address, config: Config, signer: ISigner) -> None:
-        self.world, self.name, self.address = world, name, address
-        self.clock, self.port = world, address[1]
-        rng = random.Random(f"{world.seed} {name}")
-        self.log = MemoryLog(config)
-        self.core = PeerCore(
-            config=config, network=world.network, signer=signer, verifier=world.verifier, log=self.log, rng=rng
-        )
-        self.peer = signer.peer
-        self.connections: dict[int, Connection] = {}
-        self.sink: Callable[[Told], object] = lambda told: None
-        self.received: list[Bundle] = []
-        self.gaps: list[Gap] = []
-        self.changes: list[Changed] = []
-        self.running = self.frozen = self.finished = False
-        self.clock_error = 0.0
-        """Seconds by which its wall clock is wrong; it may step at any time."""
-        self.read_rate = 0.0
-        """Bytes that it reads in a second; 0: all that come."""
-        self.said: list[tuple[float, bytes]] = []
-        """When it broadcast what."""
-        self._steady = SteadyClock()
-        self._reading = 0.0
-        self.left: Deferred[None] = Deferred()
-        self._waiting: list[Callable[[], object]] = []
-        self._timer: Call | None = None
-
-    def __repr__(self) -> str:
-        return f"<{self.name} {self.peer[:6]}>"
-
-    # --- what an application does
-
-    def start(self) -> None:
-        """Listen, and be a network of one."""
-        self.running = True
-        self.world.listening[self.address] = self
-        self.do(lambda now: self.core.start(self.address, now))
-
-    def join(self, addresses: Sequence[Address], genesis: bool = False) -> None:
-        """Join through these addresses."""
-        self.do(lambda now: self.core.join(addresses, now, genesis))
-
-    def broadcast(self, encoded: Sequence[bytes]) -> None:
-        """Broadcast encoded messages; a stopped process says nothing."""
-        if self.running and not self.frozen:
-            self.said += [(self.world.now, message) for message in encoded]
-            self.do(lambda now: self.core.broadcast(list(encoded), now))
-
-    def leave(self) -> Deferred[None]:
-        """Leave gracefully."""
-        self.do(lambda now: self.core.leave(now))
-        return self.left
-
-    # --- what happens to a process
-
-    def kill(self) -> None:
-        """As by kill -9: the kernel closes the sockets."""
-        self.running = False
-        self.world.listening.pop(self.address, None)
-        for connection in list(self.connections.values()):
-            self.world.close(connection, self)
-        self.connections = {}
-
-    def freeze(self) -> None:
-        """As by SIGSTOP: connections stay, nothing is read, no timer fires."""
-        self.frozen = True
-
-    def thaw(self) -> None:
-        """As by SIGCONT."""
-        self.frozen = False
-        waiting, self._waiting = self._waiting, []
-        for call in waiting:
-            call()
-        self._set_timer()
-
-    # --- running the core
-
-    def do(self, call: Callable[[float], Actions]) -> None:
-        """Call into the core and perform what it asks for; a stopped process does so later."""
-        if not self.running:
-            return
-        if self.frozen:
-            self._waiting.append(lambda: self.do(call))
-            return
-        self._perform(call(self._steady.read(self.world.now + self.clock_error)))
-        self._set_timer()
-
-    def _set_timer(self) -> None:
-        wake = self.core.next_wake
-        if wake is not None:
-            wake = max(wake - self.clock_error - self._steady.offset, self.world.now)
-        if self._timer is not None and self._timer.active():
-            if wake == self._timer.when:
-                return
-            self._timer.cancel()
-        self._timer = None
-        if wake is not None and self.running and not self.frozen:
-            self._timer = self.world.at(wake, self._wake)
-
-    def _wake(self) -> None:
-        self._timer = None
-        self.do(self.core.wake)
-
-    def _perform(self, actions: Actions) -> None:
-        self.log.commit()
-        for action in actions:
-            if isinstance(action, Write):
-                self.world.write(self, action)
-            elif isinstance(action, Dial):
-                self.world.dial(self, action)
-            elif isinstance(action, Hangup):
-                connection = self.connections.pop(action.link, None)
-                if connection is not None:
-                    self.world.close(connection, self)
-            elif isinstance(action, Finished):
-                self._finish()
-            else:
-                self._keep(action)
-                self.sink(action)
-
-    def _finish(self) -> None:
-        self.finished = True
-        self.kill()
-        if not self.left.called:
-            self.left.callback(None)
-
-    def _keep(self, told: Told) -> None:
-        if isinstance(told, Deliver):
-            self.received.extend(told.bundles)
-        elif isinstance(told, Gap):
-            self.gaps.append(told)
-        else:
-            self.changes.append(told)
-
-    @property
-    def member_since(self) -> float | None:
-        """When it became a member, in the world's time."""
-        since = self.core.member_since
-        return None if since is None else since - self.clock_error - self._steady.offset
 
 
 class World:
