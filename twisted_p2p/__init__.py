@@ -10,6 +10,7 @@ from twisted_p2p.core.actions import Changed, Gap, Kind, Reason
 from twisted_p2p.core.config import LAN, TEST, WAN, Config
 from twisted_p2p.errors import (
     BadAddress,
+    BadNetworkName,
     CannotListen,
     JoinError,
     MessageTooBig,
@@ -26,6 +27,7 @@ __all__ = [
     "TEST",
     "WAN",
     "BadAddress",
+    "BadNetworkName",
     "CannotListen",
     "Changed",
     "Config",

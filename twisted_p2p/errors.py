@@ -14,6 +14,10 @@ class BadAddress(P2PError, ValueError):
     """An address is written HOST:PORT, with a port from 1 to 65535; IPv6 hosts go in brackets: [::1]:5050."""
 
 
+class BadNetworkName(P2PError, ValueError):
+    """A network's name has 1 to 64 printable ASCII characters, and no spaces."""
+
+
 class CannotListen(P2PError):
     """The port could not be opened; choose another one with --port, or stop the program that has it."""
 

@@ -74,6 +74,8 @@ class Encoder:
             encoded = _encode(WireMessage(identity, TITLE, value, time))
         except UnicodeEncodeError as error:
             raise NotJSON(f"The text has a character that UTF-8 can't express: {error.reason}.") from None
+        except ValueError:
+            raise NotJSON("A number has more digits than Python writes out.") from None
         if len(encoded) > self._limit:
             raise MessageTooBig(len(encoded), self._limit)
         return identity, encoded

@@ -71,32 +71,40 @@ class PositionsTests(SynchronousTestCase):
         self.expire(0, 1000, 1e9, known=(A[0], B[0]))
         self.assertEqual((self.positions.of(A), self.positions.of(B)), (5, 2))
 
-    def test_forgotten(self) -> None:
-        """A stream of an unknown origin is forgotten after so long without movement, and its digest with it."""
-        self.expire(0, 50, 100, known=(B[0],))
-        self.assertTrue(self.positions.knows(A))
-        self.expire(101, known=(B[0],))
-        self.assertFalse(self.positions.knows(A))
+    def test_told_to_nobody_then_forgotten(self) -> None:
+        """A stream of an unknown origin is told to nobody after so long without movement, and forgotten after twice.
+
+        In between nobody who has not come as far yet can teach it anew.
+        """
         alone = Positions()
         alone.move(B, 2)
+        self.expire(0, 100, known=(B[0],))
+        self.assertNotEqual(self.positions.digest.root(), alone.digest.root())
+        self.expire(101, 200, known=(B[0],))
         self.assertEqual(self.positions.digest.root(), alone.digest.root())
-        self.assertEqual(self.positions.in_bucket(1), [])
+        self.assertEqual((self.positions.in_bucket(1), self.positions.of(A)), ([], 5))
+        self.expire(201, known=(B[0],))
+        self.assertEqual((self.positions.knows(A), self.positions.of(A)), (False, 1))
+        self.assertEqual(self.positions.digest.root(), alone.digest.root())
 
     def test_moving_is_not_forgotten(self) -> None:
-        """A stream of an unknown origin that moves is remembered for so long from its last movement."""
-        self.expire(0, 90)
+        """A stream of an unknown origin that moves is remembered, and told of again, from its last movement."""
+        self.expire(0, 150)
         self.positions.move(A, 6)
-        self.expire(95, 190)
+        self.assertEqual(self.positions.in_bucket(1), [(*A, 6)])
+        self.expire(160, 350)
         self.assertTrue(self.positions.knows(A))
         self.assertFalse(self.positions.knows(B))
-        self.expire(196)
+        self.expire(361)
         self.assertFalse(self.positions.knows(A))
 
     def test_known_again(self) -> None:
-        """The time begins anew when an origin was in the directory meanwhile."""
-        self.expire(0)
-        self.expire(90, known=(A[0],))
-        self.expire(180)
+        """A stream is told of again, and the time begins anew, when its origin is in the directory again."""
+        self.expire(0, 150)
+        self.assertEqual(self.positions.in_bucket(1), [])
+        self.expire(160, known=(A[0],))
+        self.assertEqual(self.positions.in_bucket(1), [(*A, 5)])
+        self.expire(170, 370)
         self.assertTrue(self.positions.knows(A))
-        self.expire(281)
+        self.expire(371)
         self.assertFalse(self.positions.knows(A))

@@ -364,8 +364,12 @@ class AntiEntropy:
         return Digest("nodes" if of == "nodes" else "streams", buckets)
 
     def _facts(self, peers: Iterable[str]) -> NodesInNetwork:
-        entries = [self.membership.entries[peer] for peer in peers]
-        return NodesInNetwork([e.record for e in entries], [e.claim for e in entries if e.claim])
+        """What we hold of these peers; beside a claim there is its accuser's record, or it would count for nothing."""
+        held = self.membership.entries
+        claims = {peer: held[peer].claim for peer in peers}
+        accusers = [claim.accuser for claim in claims.values() if claim is not None and claim.accuser in held]
+        records = [held[peer].record for peer in dict.fromkeys((*claims, *accusers))]
+        return NodesInNetwork(records, [claim for claim in claims.values() if claim is not None])
 
     def _send_facts(self, link: Link, buckets: list[int]) -> None:
         """Entries of these buckets, as many as a page takes; the other end asks again while there is news."""

@@ -82,8 +82,10 @@ class Config:
     """Streams that are asked for at once; the others wait for the next comparison."""
     max_peers: int = 20_000
     """Directory entries kept. Over it unknown peers are not admitted, and counted."""
-    page: int = 500
-    """Directory entries or positions in one frame: some 160 KiB."""
+    page: int = 300
+    """Directory entries or positions in one frame: some 100 KiB, and below `line_max` whatever the entries hold."""
+    control_max: int = 33_554_432
+    """Answers and facts written to a link since it last answered a ping; over it the other end does not read."""
     leave_timeout: float = 3.0
     """How long leaving waits for one neighbour to have everything."""
 

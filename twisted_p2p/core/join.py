@@ -57,6 +57,8 @@ class Join:
     # --- step 1
 
     def _try_next(self) -> None:
+        if not self.joining:
+            return
         if not self._untried:
             self._rounds += 1
             self._untried = [a for a in self._addresses if a not in self.links.own_addresses]

@@ -58,6 +58,8 @@ class Link:
     _deadline: Timer | None = None
     _ping: Timer | None = None
     _linger: Timer | None = None
+    _unread: int = 0
+    """Bytes of control frames that it may not have read yet."""
     _pinged: int = 0
     _answered: int = 0
     _was_congested: bool = False
@@ -130,7 +132,12 @@ class Links:
         """Write one control frame; to a link that has ended, nothing."""
         if link.end is not None:
             return
-        self.turn.write(link.id, wire.encode(frame))
+        line = wire.encode(frame)
+        link._unread += len(line)
+        if link._unread > self.turn.config.control_max:
+            self.hang_up(link, Reason.STUCK)
+        else:
+            self.turn.write(link.id, line)
 
     def hang_up(self, link: Link, reason: Reason) -> None:
         """End a link, telling the other end why."""
@@ -255,6 +262,7 @@ class Links:
                 call()
         link._answered = frame.n
         if frame.n == link._pinged and link.end is None:
+            link._unread = 0
             if link._deadline is not None:
                 link._deadline.cancel()
                 link._deadline = None

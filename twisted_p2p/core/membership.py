@@ -7,7 +7,7 @@ incarnation, which is how it refutes (SWIM, DSN 2002, section 4.2).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 
 import attrs
 
@@ -135,24 +135,25 @@ class Membership:
         A claim about an incarnation that we have not seen is not taken, since nobody could refute the invention of a
         high one; anti-entropy brings it again.
         """
-        claimed = {claim.peer: claim for claim in claims}
+        claimed, newest = dict[str, Claim](), dict[str, Record]()
+        for claim in claims:
+            claimed[claim.peer] = max(claimed.get(claim.peer, claim), claim, key=claim_order)
         for record in records:
-            claim = claimed.pop(record.peer, None)
-            if not self._merge_pair(record, claim):
+            newest[record.peer] = max(newest.get(record.peer, record), record, key=record_order)
+        for peer in dict.fromkeys((*newest, *claimed)):
+            held = self.entries.get(peer)
+            said = newest.get(peer) or (held.record if held is not None else None)
+            if said is not None and not self._merge_pair(said, claimed.get(peer), newest):
                 return False
-        return all(
-            self._merge_pair(self.entries[claim.peer].record, claim)
-            for claim in claimed.values()
-            if claim.peer in self.entries
-        )
+        return True
 
-    def _merge_pair(self, record: Record, claim: Claim | None) -> bool:
+    def _merge_pair(self, record: Record, claim: Claim | None, beside: Container[str]) -> bool:
         entry = self.entries.get(record.peer)
         if entry is not None and record_order(record) <= record_order(entry.record):
             record = entry.record
         elif not self.verifier.verify(record.peer, record.signed_bytes(self.network), record.sig):
             return False
-        if claim is not None and not self._is_news(claim, record, entry):
+        if claim is not None and not self._is_news(claim, record, entry, beside):
             claim = None
         if claim is not None and not self.verifier.verify(claim.accuser, claim.signed_bytes(self.network), claim.sig):
             return False
@@ -163,11 +164,11 @@ class Membership:
             self._admit(entry, record, claim)
         return True
 
-    def _is_news(self, claim: Claim, record: Record, entry: Entry | None) -> bool:
-        """Whether the claim, its signature aside, would stand beside this record."""
+    def _is_news(self, claim: Claim, record: Record, entry: Entry | None, beside: Container[str]) -> bool:
+        """Whether the claim, its signature aside, would stand. `beside`: whose records came with it."""
         if claim.incarnation != record.incarnation or record.state == LEFT:
             return False
-        if claim.accuser not in self.entries:
+        if claim.accuser not in self.entries and claim.accuser not in beside:
             self.turn.counts["claim_by_unknown"] += 1
             return False
         held = entry.claim if entry is not None and entry.record is record else None

@@ -40,7 +40,7 @@ class Overlay:
     _requests: dict[str, _Request] = attrs.field(factory=dict)
     _refused: dict[str, float] = attrs.field(factory=dict)
     _offered: list[Record] = attrs.field(factory=list)
-    _moving: dict[str, None] = attrs.field(factory=dict)
+    _moving: dict[str, Timer] = attrs.field(factory=dict)
     """Peers that replaced their link with us; the new one is not ours yet."""
     _timer: Timer | None = None
 
@@ -174,17 +174,19 @@ class Overlay:
             old.is_neighbour = False
             self.on_down(old, Reason.REPLACED)
             self.links.hang_up(old, Reason.REPLACED)
-        elif self._moving.pop(link.peer, None) is None:
+        elif (moving := self._moving.pop(link.peer, None)) is not None:
+            moving.cancel()
+        else:
             self.turn.tell(Changed(Kind.LINK_UP, link.peer))
         self.on_up(link)
 
     def lost(self, link: Link, reason: Reason) -> None:
         """A link has ended."""
-        dialled = link.purpose is Purpose.NEIGHBOUR
-        peer = link.attempt.peer if dialled else link.peer
-        request = self._requests.get(peer)
-        if request is not None and (request.link is link or (dialled and request.link is None)):
-            self._give_up(peer)
+        if link.purpose is Purpose.NEIGHBOUR:
+            self.dial_failed(link.attempt.peer)
+        request = self._requests.get(link.peer)
+        if request is not None and request.link is link:
+            self._give_up(link.peer)
         if not link.is_neighbour:
             return
         link.is_neighbour = False
@@ -200,8 +202,10 @@ class Overlay:
         """The other end has moved to another link of ours: the neighbour is lost only if that one does not come up."""
 
         def judge() -> None:
-            if self._moving.pop(peer, "no") is None:
-                self.turn.tell(Changed(Kind.LINK_DOWN, peer, reason=Reason.REPLACED.value))
+            del self._moving[peer]
+            self.turn.tell(Changed(Kind.LINK_DOWN, peer, reason=Reason.REPLACED.value))
 
-        self._moving[peer] = None
-        self.turn.timers.after(self.turn.config.handshake_timeout, judge, judges=True)
+        before = self._moving.pop(peer, None)
+        if before is not None:
+            before.cancel()
+        self._moving[peer] = self.turn.timers.after(self.turn.config.handshake_timeout, judge, judges=True)

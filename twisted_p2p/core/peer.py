@@ -120,6 +120,7 @@ class PeerCore:
             self._become_ready()
         if not genesis and (self.antientropy.alone or not self.antientropy.has_baseline):
             self.antientropy.has_baseline = self.antientropy.alone = False
+            self.member_since = None
             self.membership.withdraw()
             self.join_steps.start([*addresses])
         elif self.detection.meet_genesis():
@@ -358,7 +359,7 @@ class PeerCore:
         self.turn.timers.after(_HOUSEKEEPING, self._keep_house)
         self.log.expire(self.turn.now)
         self.turn.counts["forgotten"] += self.membership.expire()
-        self.positions.expire(self.membership.entries, self.turn.now, 2 * self.config.retention_age)
+        self.positions.expire(self.membership.entries, self.turn.now, self.config.retention_age)
 
     # --- leaving
 

@@ -41,17 +41,22 @@ class Positions:
         return stream in self._at
 
     def expire(self, known: Container[str], now: float, age: float) -> None:
-        """Forget streams that have not moved for `age` seconds and whose origin is not `known` any more."""
+        """Streams that have not moved for `age` seconds, and whose origin is not `known` any more, are told to nobody.
+
+        After as long again they are forgotten: by then nobody is left who would tell us of them as something new.
+        """
         for stream, position in list(self._at.items()):
             if stream[0] in known:
-                self._idle.pop(stream, None)
+                if self._idle.pop(stream, None) is not None:
+                    self.digest.touch(bucket_of(stream[0]), stream)
                 continue
             stood, since = self._idle.setdefault(stream, (position, now))
             if stood != position:
                 self._idle[stream] = (position, now)
             elif now - since > age:
-                del self._at[stream], self._idle[stream]
                 self.digest.drop(bucket_of(stream[0]), stream)
+                if now - since > 2 * age:
+                    del self._at[stream], self._idle[stream]
 
     def in_bucket(self, bucket: int) -> list[tuple[str, int, int]]:
         """(origin, epoch, position) of the streams of one bucket."""

@@ -46,8 +46,10 @@ class Timers:
     def advance(self, now: float, stall: float) -> None:
         """It is `now`. If the first deadline is overdue by more than `stall`, we stood still: judge nobody by it."""
         due = self.next_wake
-        if due is not None and now - due > stall:
-            self._put_off(now - due)
+        if due is not None:
+            gap = now - max(due, self.now)
+            if gap > stall:
+                self._put_off(gap)
         self.now = max(self.now, now)
 
     def _put_off(self, gap: float) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twisted.internet.interfaces import IAddress, IConsumer, IPushProducer, ITCPTransport
+from twisted.internet.interfaces import IAddress, IConsumer, IDelayedCall, IPushProducer, ITCPTransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -32,7 +32,7 @@ class LineSplitter:
             return []
         if b"\n" not in data:
             self._tail += data
-            self._check(len(self._tail))
+            self._check_tail()
             return []
         if self._tail:
             self._tail += data
@@ -41,16 +41,22 @@ class LineSplitter:
         self._tail = bytearray(lines.pop())
         if len(data) > self.limit:
             for number, line in enumerate(lines):
-                self._check(len(line) - line.endswith(b"\r"))
-                if self.overflowed:
+                if self._is_too_long(line):
+                    self._overflow()
                     return lines[:number]
-            self._check(len(self._tail))
+            self._check_tail()
         return lines
 
-    def _check(self, size: int) -> None:
-        if size > self.limit + 1 or (size > self.limit and not self._tail.endswith(b"\r")):
-            self.overflowed = True
-            self._tail = bytearray()
+    def _is_too_long(self, line: bytes | bytearray) -> bool:
+        return len(line) - line.endswith(b"\r") > self.limit
+
+    def _check_tail(self) -> None:
+        if self._is_too_long(self._tail):
+            self._overflow()
+
+    def _overflow(self) -> None:
+        self.overflowed = True
+        self._tail = bytearray()
 
 
 @implementer(IPushProducer)
@@ -63,6 +69,8 @@ class LinkProtocol(Protocol):
         self.service, self.dial = service, dial
         self.number = 0
         self.hung_up = False
+        self.aborting: IDelayedCall | None = None
+        """Ends a connection that takes too long to close."""
         self._splitter = LineSplitter(service.config.line_max)
 
     def connectionMade(self) -> None:

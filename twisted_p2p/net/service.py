@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import random
+import re
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -21,7 +22,7 @@ from twisted_p2p.core.actions import Actions, Dial, Finished, Hangup, Reason, Wr
 from twisted_p2p.core.config import LAN, Config
 from twisted_p2p.core.peer import PeerCore
 from twisted_p2p.core.streamlog import MemoryLog
-from twisted_p2p.errors import CannotListen
+from twisted_p2p.errors import BadAddress, BadNetworkName, CannotListen
 from twisted_p2p.identity import Ed25519Signer, Ed25519Verifier
 from twisted_p2p.net.dialer import Dialer
 from twisted_p2p.net.link import LinkFactory, LinkProtocol
@@ -41,6 +42,8 @@ class Settings:
         port: 0 for any free one.
         interface: the address to listen on.
         advertise: (host, port) under which others reach us; None: `interface`; a port of None: the real one.
+    Raises:
+        BadNetworkName, BadAddress: with these nobody could join us.
     """
 
     port: int = 0
@@ -48,6 +51,14 @@ class Settings:
     advertise: tuple[str, int | None] | None = None
     network: str = "p2p"
     config: Config = LAN
+
+    def __attrs_post_init__(self) -> None:
+        if not re.fullmatch("[!-~]{1,64}", self.network):
+            raise BadNetworkName()
+        if self.interface in ("", "0.0.0.0", "::") and self.advertise is None:
+            raise BadAddress(
+                f"Nobody can dial {self.interface or 'an empty address'}: say with advertise where we are."
+            )
 
 
 def _advice(error: CannotListenError) -> str:
@@ -218,6 +229,8 @@ class PeerService(MultiService):
 
     def link_lost(self, link: LinkProtocol) -> None:
         """A connection is gone."""
+        if link.aborting is not None:
+            link.aborting.cancel()
         if self._links.pop(link.number, None) is not None and not self._closing:
             self._run(lambda now: self.core.link_down(link.number, Reason.CLOSED, now))
         if self._closing and not self._links:
@@ -236,11 +249,11 @@ class PeerService(MultiService):
             return
         IConsumer(link.transport).unregisterProducer()
         link.transport.loseConnection()
-        self.clock.callLater(CLOSE_TIMEOUT, self._abort, link)
+        link.aborting = self.clock.callLater(CLOSE_TIMEOUT, self._abort, link)
 
     def _abort(self, link: LinkProtocol) -> None:
-        if link.number in self._links:
-            link.transport.abortConnection()
+        link.aborting = None
+        link.transport.abortConnection()
 
     # --- the end
 
