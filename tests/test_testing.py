@@ -155,3 +155,31 @@ class MemoryNetworkTests(SynchronousTestCase):
         error = self.assertRaises(AssertionError, network.settle, 1)
         self.assertIn("lacks", str(error))
         self.assertRaises(AssertionError, network.result, Deferred(), 1)
+
+    def test_join_again(self) -> None:
+        """Who is in a network already and joins it again is told at once that it has, be it the genesis or another."""
+        network = MemoryNetwork(seed=4)
+        alice, bob, carol = (network.node() for _ in range(3))
+        network.settle()
+        heard = heard_by(carol)
+        for one, other in ((bob, alice), (alice, bob), (bob, carol)):
+            network.result(one.join_network(*other.address), 15)
+            self.assertEqual(len(one.nodes_in_network), 3)
+        network.settle()
+        alice.broadcast("alice")
+        network.settle()
+        bob.broadcast("bob")
+        network.settle()
+        self.assertEqual(heard, ["alice", "bob"])
+
+    def test_join_of_two_networks(self) -> None:
+        """A genesis that joins another network is told when the two have met, and then they are one."""
+        network = MemoryNetwork(seed=4)
+        alice, bob = network.node(genesis=True), network.node(genesis=True)
+        network.advance(5)
+        heard = heard_by(bob)
+        network.result(bob.join_network(*alice.address), 15)
+        network.settle()
+        alice.broadcast("hello")
+        network.settle()
+        self.assertEqual((heard, len(alice.nodes_in_network), len(bob.nodes_in_network)), (["hello"], 2, 2))

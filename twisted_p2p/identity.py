@@ -15,7 +15,7 @@ _CACHED_KEYS = 10_000
 @implementer(ISigner)
 @attrs.define(eq=False)
 class Ed25519Signer:
-    """A private key, in memory."""
+    """A private key, in memory; `_key` makes it a given one."""
 
     _key: SigningKey = attrs.field(factory=SigningKey.generate)
     peer: str = attrs.field(init=False)

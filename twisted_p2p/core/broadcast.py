@@ -162,7 +162,7 @@ class Spread:
             if cursor == seq + 1:
                 return
         if flow.live and not flow.link.congested and self.turn.room(flow.link.id) > 0:
-            self.turn.write_payload(flow.link.id, line)
+            self._write(flow.link, line)
             return
         flow.cursor[stream] = seq
         if flow.live:
@@ -251,12 +251,16 @@ class Spread:
                 self.send_floor(link, stream, cursor)
                 continue
             for line in lines:
-                self.turn.write_payload(link.id, line)
+                self._write(link, line)
             if cursor + len(lines) == position:
                 del flow.cursor[stream]
             else:
                 flow.cursor[stream] = cursor + len(lines)
                 flow.owed[stream] = None
+
+    def _write(self, link: Link, line: bytes) -> None:
+        self.turn.write_payload(link.id, line)
+        link.payload += len(line)
 
     def send_floor(self, link: Link, stream: Stream, asked: int) -> None:
         """Say what we hold of a stream, in place of what was asked for."""

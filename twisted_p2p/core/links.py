@@ -52,6 +52,8 @@ class Link:
     is_open: bool = False
     is_neighbour: bool = False
     congested: bool = False
+    payload: int = 0
+    """Bytes of bundles written, and bytes received, since it last answered a ping: what may delay its next answer."""
     end: Reason | None = None
     """Why it ended, once somebody has decided that."""
     _their_nonce: str = ""
@@ -243,11 +245,15 @@ class Links:
 
     def _await_pong(self, link: Link, waited: float) -> None:
         def judge() -> None:
-            if link._was_congested and link._heard and waited < self.turn.config.paused_timeout:
+            """Who has much to read, and still talks, is slow rather than dead: our ping waits behind the bundles."""
+            is_busy = link._was_congested or link.payload > self.turn.config.burst
+            if is_busy and link._heard and waited < self.turn.config.paused_timeout:
                 link._heard = False
+                link._pinged += 1
+                self.send(link, Ping(link._pinged))
                 self._await_pong(link, waited + self.turn.config.ping_timeout)
             else:
-                self.hang_up(link, Reason.STUCK if link._was_congested else Reason.PING_TIMEOUT)
+                self.hang_up(link, Reason.STUCK if is_busy else Reason.PING_TIMEOUT)
 
         link._deadline = self.turn.timers.after(self.turn.config.ping_timeout, judge, judges=True)
 
@@ -261,8 +267,8 @@ class Links:
             if call is not None:
                 call()
         link._answered = frame.n
-        if frame.n == link._pinged and link.end is None:
-            link._unread = 0
+        if link.end is None:
+            link._unread = link.payload = 0
             if link._deadline is not None:
                 link._deadline.cancel()
                 link._deadline = None
@@ -270,9 +276,10 @@ class Links:
                 delay = self.turn.jitter(self.turn.config.ping_interval)
                 link._ping = self.turn.timers.after(delay, lambda: self.ping(link))
 
-    def heard(self, link: Link) -> None:
-        """Something arrived."""
+    def heard(self, link: Link, size: int) -> None:
+        """So many bytes arrived."""
         link._heard = True
+        link.payload += size
 
     def set_congested(self, link: Link, congested: bool) -> None:
         """The shell says whether more can be written."""

@@ -152,7 +152,7 @@ class PeerCore:
         self._begin(now)
         link = self.links.by_id.get(number)
         if link is not None:
-            self.links.heard(link)
+            self.links.heard(link, sum(map(len, lines)))
             for line in lines:
                 if link.end is None:
                     self._line(link, line)

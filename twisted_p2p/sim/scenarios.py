@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from nacl.signing import SigningKey
+
+from twisted_p2p.identity import Ed25519Signer, Ed25519Verifier
 from twisted_p2p.sim.checks import settles
 from twisted_p2p.sim.peer import SimPeer
 from twisted_p2p.sim.world import World
@@ -277,6 +280,32 @@ def equal_texts(world: World, peers: int) -> float:
         say(speakers, 100, "the same")
         world.run(0.05)
     return 10
+
+
+@scenario
+def real_signatures(world: World, peers: int) -> float:
+    """Peers with real keys join and talk, and one of them dies; all other scenarios sign with a hash."""
+    world.verifier = Ed25519Verifier()
+    for _ in range(peers):
+        signer = Ed25519Signer(SigningKey(world.rng.randbytes(32)))
+        if world.peers:
+            world.newcomer(signer=signer)
+        else:
+            world.genesis(signer=signer)
+    _settled(world)
+    world.rng.choice(world.peers).kill()
+    _talk(world, world.peers, 5)
+    return 30
+
+
+@scenario
+def narrow_links(world: World, peers: int) -> float:
+    """Every connection carries just 50 kilobytes a second, and a peer says ten times as much in a burst."""
+    world.bandwidth = 50_000
+    members = build(world, peers)
+    say([world.rng.choice(members)], 250, "x" * 2_000)
+    _talk(world, members, 10)
+    return 60
 
 
 @scenario

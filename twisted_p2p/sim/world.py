@@ -85,7 +85,8 @@ class World:
 
     Args:
         seed: all chance in it comes from this.
-        latency: one way, seconds, at least and at most; drawn once for each direction of a connection.
+        latency: one way, seconds, at least and at most; drawn anew for each write, without changing their order.
+        bandwidth: bytes a second that each direction of a connection carries; 0: any number.
     """
 
     def __init__(
@@ -95,7 +96,9 @@ class World:
         network: str = "sim",
         latency: tuple[float, float] = (0.0005, 0.005),
         verifier: IVerifier | None = None,
+        bandwidth: float = 0.0,
     ) -> None:
+        self.bandwidth = bandwidth
         self.seed, self.config, self.network, self.latency = seed, config, network, latency
         self.rng = random.Random(seed)
         self.verifier: IVerifier = CheapVerifier() if verifier is None else verifier
@@ -266,6 +269,8 @@ class World:
 
         def go() -> None:
             pipe.due = max(self.now + self._delay(), pipe.due)
+            if self.bandwidth:
+                pipe.due += size / self.bandwidth
             self.at(pipe.due, arrive)
 
         self._send(peer, pipe.reader, go)
