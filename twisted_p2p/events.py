@@ -75,13 +75,14 @@ class Backlog:
         self._lost: dict[tuple[str, int], Gap] = {}
         self._changed = threading.Condition()
         self._closed = False
-        self._thread = threading.Thread(target=self._run, name=f"p2p {name}", daemon=True)
+        self._thread: threading.Thread | None = None
         self.dropped = 0
         self.abandoned = False
         """Nobody waits for this queue any more: `consume` should return soon."""
 
     def start(self) -> None:
-        """Begin to hand on. Not before a fork: threads do not survive it."""
+        """Begin to hand on. Not before a fork: no thread survives it, nor does, from 3.13 on, one that was only made."""
+        self._thread = threading.Thread(target=self._run, name=f"p2p {self._name}", daemon=True)
         self._thread.start()
 
     def messages(self, messages: list[Message]) -> None:
@@ -112,10 +113,11 @@ class Backlog:
         with self._changed:
             self._closed = True
             self._changed.notify()
-        if self._thread.ident is not None and threading.current_thread() is not self._thread:
-            self._thread.join(timeout)
+        thread = self._thread
+        if thread is not None and threading.current_thread() is not thread:
+            thread.join(timeout)
         with self._changed:
-            self.abandoned = self._thread.is_alive()
+            self.abandoned = thread is not None and thread.is_alive()
             left = sum(count for _, count, _ in self._entries)
             self._entries.clear()
             self._lost.clear()

@@ -113,7 +113,7 @@ def test_daemon(peers: Peers) -> None:
     """As a daemon it runs on, with a pid file of its own, and leaves when its process is told to end."""
     genesis = peers.genesis()
     daemon = peers.peer(join=genesis, program=("twistd",))
-    assert daemon.wait_end() == 0
+    assert daemon.wait_end() == 0, daemon.output
     pid = int((peers.folder / "twistd-p2p-0.pid").read_text())
     try:
         genesis.wait("joined", peer=wait_until(lambda: daemon.find("ready"), "ready")[0]["peer"])
