@@ -81,7 +81,7 @@ class Backlog:
         """Nobody waits for this queue any more: `consume` should return soon."""
 
     def start(self) -> None:
-        """Begin to hand on. Not before a fork: no thread survives it, nor does, from 3.13 on, one that was only made."""
+        """Begin to hand on. Not before a fork: no thread survives it, nor, from 3.13 on, one that was only made."""
         self._thread = threading.Thread(target=self._run, name=f"p2p {self._name}", daemon=True)
         self._thread.start()
 

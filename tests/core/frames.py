@@ -22,7 +22,7 @@ peers = st.integers(0, 255).map(lambda number: f"{number:02x}" * 32) | hexadecim
 signatures = hexadecimal(128)
 hashes = hexadecimal(16)
 numbers = st.integers(0, 2**53 - 1)
-counts = st.integers(1, 2**53 - 1)
+counts = st.integers(1, 2**52)
 seqs = st.integers(1, 2**52 - 1)
 ports = st.integers(1, 65535)
 hosts = st.text("0123456789abcdefghijklmnopqrstuvwxyzABCXYZ._:%-", min_size=1, max_size=253)

@@ -93,7 +93,7 @@ class ProfileTests(SynchronousTestCase):
         record = wire.Record("a" * 64, 2**53 - 1, "alive", "h" * 39, 65535, "b" * 128)
         claim = wire.Claim("a" * 64, 2**53 - 1, "b" * 64, 2**53 - 1, "c" * 128)
         for name, config in PROFILES.items():
-            position = ("a" * 64, 2**53 - 1, 2**53 - 1)
+            position = ("a" * 64, 2**53 - 1, 2**52)
             page = wire.NodesInNetwork(
                 [record] * config.page,
                 [claim] * config.page,

@@ -13,6 +13,7 @@ from tests.core.puppet import FIRST, NETWORK, OWN, Line, Puppet, Stage, message
 from twisted_p2p.core import wire
 from twisted_p2p.core.actions import Actions, Kind, Reason, Write
 from twisted_p2p.core.config import LAN
+from twisted_p2p.core.links import Link
 from twisted_p2p.core.wire import Claim, Frame, Position, Record
 from twisted_p2p.sim.peer import SimPeer
 from twisted_p2p.sim.signing import CheapSigner
@@ -340,3 +341,39 @@ class VerdictTests(StageCase):
             line.send(wire.Verdict(peer, FIRST + 1, reached=False), wire.Verdict(peer, FIRST, reached=True))
         self.assertEqual((self.stage.counts["verdict_unasked"], self.stage.told(Kind.FAILED)), (4, []))
         self.assertTrue(self.stage.core.membership.is_alive(victim.peer))
+
+
+class BoundTests(StageCase):
+    """What a member may say has a bound, and everything within it can be said."""
+
+    def test_early_bundles_of_many_epochs(self) -> None:
+        """Early bundles of ever more streams of a liar leave no more behind than the bound on streams."""
+        line = self.hostile(max_streams=100)
+        for n in range(5):
+            line.send_lines(*(line.puppet.bundle(2, epoch=100 * n + k) for k in range(100)))
+            self.stage.pass_time(10)
+        self.assertLessEqual(len(self.stage.core.spread.flows[line.number].cursor), 100)
+
+    def test_highest_floor(self) -> None:
+        """Who stands at the end of a stream and holds nothing of it can say so."""
+        floor = wire.Floor(OWN, 7, 1, 2**52, 2**52)
+        self.assertEqual(wire.decode(wire.encode(floor)), floor)
+        self.assertRaises(wire.BadFrame, wire.decode, wire.encode(wire.Positions([(OWN, 7, 2**52 + 1)])))
+
+
+class LyingBaselineTests(WorldCase):
+    """A member tells newcomers false positions."""
+
+    def test_own_position(self) -> None:
+        """A baseline does not move what a newcomer has itself said: its first words reach everybody."""
+
+        def lie(link: Link, frame: wire.GiveNodesInNetwork) -> None:
+            assert link.record is not None
+            own = (link.peer, link.record.incarnation, 1000)
+            self.liar.core.links.send(link, wire.NodesInNetwork([self.liar.core.membership.own], [], [own]))
+
+        self.liar.core._routes[wire.GiveNodesInNetwork] = lie
+        for _ in range(6):
+            newcomer = self.world.newcomer()
+            self.world.run(20)
+            self.assertEqual(newcomer.core.positions.of(newcomer.core.spread.own), 1)

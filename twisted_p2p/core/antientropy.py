@@ -224,7 +224,8 @@ class AntiEntropy:
             self.links.send(link, self._digest("nodes", self.membership.digest.hashes()))
         if link is self._asked and frame.streams is not None:
             for origin, epoch, position in frame.streams:
-                if not self.positions.knows((origin, epoch)) and self.spread.may_begin((origin, epoch)):
+                is_new = origin != self.spread.own[0] and not self.positions.knows((origin, epoch))
+                if is_new and self.spread.may_begin((origin, epoch)):
                     self.positions.move((origin, epoch), position)
             if frame.next is not None:
                 self.links.send(link, GiveNodesInNetwork(frame.next))

@@ -122,7 +122,8 @@ class Spread:
             self.links.hang_up(link, Reason.BAD_SIGNATURE)
             return
         if seq > position:
-            flow.cursor.setdefault(stream, seq + 1)
+            if self.positions.knows(stream) or len(flow.cursor) < self.turn.config.max_streams:
+                flow.cursor.setdefault(stream, seq + 1)
             self._hold(stream, frame, line)
             self.on_early(link, stream, seq)
             return

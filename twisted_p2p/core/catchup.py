@@ -53,6 +53,9 @@ class CatchUp:
 
     def behind(self, link: Link, stream: Stream, position: int, patient: bool = False) -> None:
         """The other end of `link` is at `position`. `patient`: what we lack may be on its way; ask after a time-out."""
+        if stream == self.spread.own:
+            self.turn.counts["own_stream_elsewhere"] += 1
+            return
         if position <= self.positions.of(stream):
             self._graft(link.id, stream)
             return

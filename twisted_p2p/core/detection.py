@@ -18,6 +18,8 @@ from twisted_p2p.core.overlay import Overlay
 from twisted_p2p.core.turn import Turn
 from twisted_p2p.core.wire import Record, Suspect, Verdict
 
+_ASKED_MAX = 100
+"""Suspects of others that are tried for them at the same time."""
 _KINDLY = (Reason.DONE, Reason.DISPLACED, Reason.REPLACED, Reason.LEAVING)
 """Ends of a neighbour link that say nothing against the peer."""
 
@@ -190,7 +192,8 @@ class Detection:
     def suspected(self, link: Link, frame: Suspect) -> None:
         """A neighbour asks us to try a peer: dial it, and tell what came of it."""
         entry = self.membership.entries.get(frame.peer)
-        if entry is None or not link.is_neighbour or frame.peer == self.overlay.own:
+        crowded = len(self._askers) >= _ASKED_MAX and frame.peer not in self._askers
+        if entry is None or not link.is_neighbour or frame.peer == self.overlay.own or crowded:
             self.turn.counts["suspect_unknown"] += 1
             return
         askers = self._askers.setdefault(frame.peer, [])

@@ -20,7 +20,7 @@ Signature = Annotated[str, Meta(pattern=r"^[0-9a-f]{128}\Z")]
 Nonce = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
 Number = Annotated[int, Meta(ge=0, lt=2**53)]
 Seq = Annotated[int, Meta(ge=1, lt=2**52)]
-Count = Annotated[int, Meta(ge=1, lt=2**53)]
+Count = Annotated[int, Meta(ge=1, le=2**52)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Host = Annotated[str, Meta(pattern=r"^[0-9A-Za-z._:%-]{1,253}\Z")]
 Word = Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,40}\Z")]
@@ -276,7 +276,7 @@ class Floor(Struct, frozen=True, tag_field="title", tag="#FLOOR"):
     origin: PeerId
     epoch: Number
     asked: Count
-    first: Seq
+    first: Count
     next: Count
 
 
