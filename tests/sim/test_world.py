@@ -14,6 +14,7 @@ from zope.interface.verify import verifyObject
 
 from twisted_p2p.core.actions import Dial, Hangup, Reason, Write
 from twisted_p2p.shell import IPeerShell
+from twisted_p2p.sim.checks import settles
 from twisted_p2p.sim.peer import SimPeer
 from twisted_p2p.sim.scenarios import SCENARIOS
 from twisted_p2p.sim.world import BEGINNING, WINDOW, World
@@ -385,3 +386,16 @@ class RepeatTests(SynchronousTestCase):
     def test_other_seed(self) -> None:
         """Another seed is another run."""
         self.assertNotEqual(digest(3), digest(4))
+
+
+class NarrowLinkTests(SynchronousTestCase):
+    """Connections that carry little, and a burst that fills them for seconds."""
+
+    def test_slow_is_not_dead(self) -> None:
+        """No neighbour is cut off, suspected or declared failed, though its answers to pings wait behind bundles."""
+        world = World(0)
+        SCENARIOS["narrow-links"](world, 12)
+        self.assertEqual(settles(world, 60), [])
+        for peer in world.peers:
+            self.assertEqual(peer.core.turn.counts["link_end_ping-timeout"], 0)
+            self.assertEqual(peer.core.turn.counts["suspicions"], 0)
