@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tests.live.network import LiveNetwork
 from tests.live.processes import TwistdPeer, wait_until
 
-BANNER = "address"
+BANNER = "It listens at"
 """What a peer prints as soon as it listens."""
 
 

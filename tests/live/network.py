@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tests.live.processes import TwistdPeer, wait_until
+from tests.live.processes import Peers, TwistdPeer, wait_until
 
 ACTIVE_MAX = 8
 
@@ -14,13 +14,13 @@ class LiveNetwork:
     """Peers by name; `alive` are those that should know each other."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self._peers = Peers(folder)
         self.started: list[TwistdPeer] = []
         self.alive: list[TwistdPeer] = []
 
     def start(self, *options: str) -> TwistdPeer:
         """One more peer."""
-        peer = TwistdPeer(options, self.folder, f"peer{len(self.started)}")
+        peer = self._peers.peer(*options)
         self.started.append(peer)
         self.alive.append(peer)
         return peer
@@ -35,8 +35,7 @@ class LiveNetwork:
 
     def destroy(self) -> None:
         """End them all."""
-        for peer in self.started:
-            peer.destroy()
+        self._peers.destroy()
 
     # --- questions
 
