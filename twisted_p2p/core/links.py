@@ -95,12 +95,11 @@ class Links:
 
     # --- connecting
 
-    def dial(self, purpose: Purpose, address: Address, peer: str = "") -> Attempt:
+    def dial(self, purpose: Purpose, address: Address, peer: str = "") -> None:
         """Connect to `address`; ends in `on_open`, `on_lost` or `on_dial_failed`."""
-        attempt, number = Attempt(purpose, address, peer), next(self._ids)
-        self._attempts[number] = attempt
+        number = next(self._ids)
+        self._attempts[number] = Attempt(purpose, address, peer)
         self.turn.connect(Dial(number, *address, self.turn.config.dial_timeout))
-        return attempt
 
     def dial_failed(self, dial: int, reason: Reason) -> None:
         """The shell could not connect."""
