@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import attrs
 from nacl.signing import SigningKey
 
 from twisted_p2p.identity import Ed25519Signer, Ed25519Verifier
@@ -35,15 +36,17 @@ class NotBuilt(Exception):
     """The network that a scenario begins with did not come about; its arguments are the violations."""
 
 
-def say(peers: Sequence[SimPeer], count: int = 1, text: str | None = None) -> None:
-    """Each of these peers broadcasts so many messages, in turn; stopped ones do not."""
+def say(peers: Sequence[SimPeer], count: int = 1, text: str | None = None, at_once: int = 1) -> None:
+    """Each of these peers, in turn, broadcasts `at_once` messages, `count` times; stopped ones do not."""
     for _ in range(count):
         for peer in peers:
-            number = len(peer.said)
-            words = f"{peer.name} says {number}" if text is None else text
-            identity = f"{peer.peer[:48]}{number:016x}"
-            encoded = f'{{"id":"{identity}","title":"#BROADCAST","message":"{words}","time":{peer.world.now!r}}}'
-            peer.broadcast([encoded.encode()])
+            peer.broadcast([_encoded(peer, len(peer.said) + n, text) for n in range(at_once)])
+
+
+def _encoded(peer: SimPeer, number: int, text: str | None) -> bytes:
+    words = f"{peer.name} says {number}" if text is None else text
+    identity = f"{peer.peer[:48]}{number:016x}"
+    return f'{{"id":"{identity}","title":"#BROADCAST","message":"{words}","time":{peer.world.now!r}}}'.encode()
 
 
 def build(world: World, peers: int) -> list[SimPeer]:
@@ -229,7 +232,7 @@ def slow_reader(world: World, peers: int) -> float:
     slow, speaker = world.rng.sample(members, 2)
     slow.read_rate = 20_000
     for _ in range(120):
-        say([speaker], 20, "x" * 2_000)
+        say([speaker], text="x" * 2_000, at_once=20)
         world.run(1)
     slow.read_rate = 0
     return 120  # what its connections held by then, it still reads at the old pace
@@ -260,7 +263,8 @@ def clocks_step(world: World, peers: int) -> float:
 
 @scenario
 def quiet_origin_and_newcomer(world: World, peers: int) -> float:
-    """A peer speaks after hours of silence, longer than the retention; a newcomer hears just the new words."""
+    """A peer is silent for three times as long as logs are kept, two minutes; a newcomer hears just its new words."""
+    world.config = attrs.evolve(world.config, retention_age=120.0)
     members = build(world, peers)
     speaker = world.rng.choice(members)
     say([speaker], 5)
@@ -273,11 +277,12 @@ def quiet_origin_and_newcomer(world: World, peers: int) -> float:
 
 @scenario
 def equal_texts(world: World, peers: int) -> float:
-    """Two peers say the same text two thousand times each."""
+    """Two peers say the same text two thousand times each, alone and many at once."""
     members = build(world, peers)
     speakers = world.rng.sample(members, 2)
     for _ in range(20):
-        say(speakers, 100, "the same")
+        say(speakers, 10, "the same")
+        say(speakers, 1, "the same", at_once=90)
         world.run(0.05)
     return 10
 

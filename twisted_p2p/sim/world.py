@@ -7,10 +7,11 @@ connection. Who writes faster than the other end reads is told that the link is 
 
 from __future__ import annotations
 
-import heapq
 import random
 from collections.abc import Callable, Sequence
+from functools import partial
 from hashlib import blake2b
+from heapq import heappop, heappush
 from itertools import count
 from typing import Any
 
@@ -106,7 +107,7 @@ class World:
         self.events = 0
         self.peers: list[SimPeer] = []
         self.listening: dict[Address, SimPeer] = {}
-        self._heap: list[tuple[float, int, Call]] = []
+        self._heap: list[tuple[float, int, Call | Callable[[], object]]] = []
         self._order = count()
         self._cuts: dict[tuple[SimPeer, SimPeer], list[Callable[[], object]]] = {}
 
@@ -115,8 +116,12 @@ class World:
     def at(self, when: float, function: Callable[[], object]) -> Call:
         """Call `function` at a time, or now if that has passed."""
         call = Call(max(when, self.now), function)
-        heapq.heappush(self._heap, (call.when, next(self._order), call))
+        heappush(self._heap, (call.when, next(self._order), call))
         return call
+
+    def _due(self, when: float, function: Callable[[], object]) -> None:
+        """As `at`, for what nobody cancels."""
+        heappush(self._heap, (when, next(self._order), function))
 
     def callLater(self, delay: float, function: Callable[..., object], *args: Any, **kwargs: Any) -> Call:
         """As IReactorTime has it."""
@@ -132,16 +137,19 @@ class World:
 
     def run_until(self, condition: Callable[[], object], limit: float) -> bool:
         """Let time pass until the condition holds, or `limit` seconds have passed; whether it holds."""
-        end = self.now + limit
+        end, heap = self.now + limit, self._heap
         while not condition():
-            if not self._heap or self._heap[0][0] > end:
+            if not heap or heap[0][0] > end:
                 self.now = end
                 return bool(condition())
-            self.now, _, call = heapq.heappop(self._heap)
-            function, call.function = call.function, None
-            if function is not None and function is not _cancelled:
-                self.events += 1
-                function()
+            self.now, _, call = heappop(heap)
+            if isinstance(call, Call):
+                function, call.function = call.function, None
+                if function is None or function is _cancelled:
+                    continue
+                call = function
+            self.events += 1
+            call()
         return True
 
     # --- peers
@@ -205,7 +213,8 @@ class World:
                 self.cut(one, other)
 
     def _delay(self) -> float:
-        return self.rng.uniform(*self.latency)
+        least, most = self.latency
+        return least + (most - least) * self.rng.random()
 
     def _send(self, source: SimPeer, target: SimPeer, go: Callable[[], object]) -> None:
         """Do `go` once the way from `source` to `target` is open."""
@@ -227,20 +236,20 @@ class World:
 
         def answer() -> None:
             if target is None or not target.running:
-                self.at(self.now + self._delay(), fail)
+                self._due(self.now + self._delay(), fail)
             else:
-                self._send(target, peer, lambda: self.at(self.now + self._delay(), connected))
+                self._send(target, peer, lambda: self._due(self.now + self._delay(), connected))
 
         def connected() -> None:
             if not outcome and target is not None and target.running and peer.running:
                 outcome.append(True)
                 self._connect(peer, target, action.dial)
 
-        self.at(self.now + action.timeout, fail)
+        self._due(self.now + action.timeout, fail)
         if target is None:
-            self.at(self.now + self._delay(), fail)
+            self._due(self.now + self._delay(), fail)
         else:
-            self._send(peer, target, lambda: self.at(self.now + self._delay(), answer))
+            self._send(peer, target, lambda: self._due(self.now + self._delay(), answer))
 
     def _connect(self, peer: SimPeer, target: SimPeer, dial: int) -> None:
         numbers = next(self._order), next(self._order)
@@ -264,22 +273,22 @@ class World:
             back = connection.into(peer).number
             self.at(self.now, lambda: peer.do(lambda now: peer.core.congested(back, now)))
 
-        def arrive() -> None:
-            self._read(connection, pipe, peer, action.lines, size)
+        arrive = partial(self._arrive, connection, pipe, peer, action.lines, size)
+        if self._cuts:
+            self._send(peer, pipe.reader, lambda: self._carry(pipe, size, arrive))
+        else:
+            self._carry(pipe, size, arrive)
 
-        def go() -> None:
-            pipe.due = max(self.now + self._delay(), pipe.due)
-            if self.bandwidth:
-                pipe.due += size / self.bandwidth
-            self.at(pipe.due, arrive)
+    def _carry(self, pipe: Pipe, size: int, arrive: Callable[[], None]) -> None:
+        when = self.now + self._delay()
+        pipe.due = max(when, pipe.due) + (size / self.bandwidth if self.bandwidth else 0.0)
+        self._due(pipe.due, arrive)
 
-        self._send(peer, pipe.reader, go)
-
-    def _read(self, connection: Connection, pipe: Pipe, writer: SimPeer, lines: list[bytes], size: int) -> None:
+    def _arrive(self, connection: Connection, pipe: Pipe, writer: SimPeer, lines: list[bytes], size: int) -> None:
         reader = pipe.reader
         if reader.read_rate:
             reader._reading = max(reader._reading, self.now) + size / reader.read_rate
-            self.at(reader._reading, lambda: self._hand_over(connection, pipe, writer, lines, size))
+            self._due(reader._reading, partial(self._hand_over, connection, pipe, writer, lines, size))
         else:
             self._hand_over(connection, pipe, writer, lines, size)
 
