@@ -96,7 +96,7 @@ class NewcomerTests(SynchronousTestCase):
         line.take_all()
         bucket = bucket_of(ALICE.peer)
         line.send(digest_of((*ALICE.stream, 12)), wire.Positions([(*ALICE.stream, 12)], [bucket]))
-        self.assertEqual(kinds(line, wire.Graft), [wire.Graft([(*ALICE.stream, 10)])])
+        self.assertEqual(kinds(line, wire.Graft), [wire.Graft([(*ALICE.stream, 10)], 1)])
 
     def test_neighbour_compares_first(self) -> None:
         """A neighbour's digest that comes before the baseline is kept until there is one."""
@@ -352,7 +352,7 @@ class LaterTests(SynchronousTestCase):
         self.line.send(wire.Positions([(*CAROL.stream, 4)], [bucket]))
         self.assertEqual(kinds(self.line, wire.Graft), [])
         self.stage.pass_time(1.5 * LAN.graft_timeout + 0.01)
-        self.assertEqual(kinds(self.line, wire.Graft), [wire.Graft([(*CAROL.stream, 1)])])
+        self.assertEqual(kinds(self.line, wire.Graft), [wire.Graft([(*CAROL.stream, 1)], 1)])
 
     def test_ahead(self) -> None:
         """Who finds that the other is behind tells it so, of streams that it has never heard of, too."""
@@ -364,7 +364,7 @@ class LaterTests(SynchronousTestCase):
         """Who is told so asks, if it stays so."""
         self.line.send(wire.Positions([(*CAROL.stream, 2)]))
         self.stage.pass_time(1.5 * LAN.graft_timeout + 0.01)
-        self.assertEqual(kinds(self.line, wire.Graft), [wire.Graft([(*CAROL.stream, 1)])])
+        self.assertEqual(kinds(self.line, wire.Graft), [wire.Graft([(*CAROL.stream, 1)], 1)])
 
     def test_positions_asked_for(self) -> None:
         """A digest is answered by the positions in the buckets that differ, and no others."""

@@ -272,19 +272,6 @@ class QuestionTests(SynchronousTestCase):
         self.assertEqual([node.peer for node in answer.nodes], [OWN, self.friends[1].peer])
 
 
-class PruneTests(SynchronousTestCase):
-    """A frame of the documented protocol that is not made use of yet."""
-
-    def test_prune(self) -> None:
-        """A neighbour that asks to be pushed less is heard, counted, and pushed all the same."""
-        stage = Stage()
-        line = stage.befriend(Puppet(0x10))
-        line.send(wire.Prune(0))
-        self.assertEqual(stage.counts["prune_ignored"], 1)
-        stage.broadcast("a")
-        self.assertEqual(line.take_seqs(), [1])
-
-
 class LeavingTests(SynchronousTestCase):
     """A peer leaves: what it said is with somebody, everybody knows, and it takes a few seconds at most."""
 

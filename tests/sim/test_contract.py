@@ -238,15 +238,30 @@ class BrokenTests(SynchronousTestCase):
         self.assertGreater(min(len(peer.core.overlay.active) for peer in self.world.running), 2)
         self.complains(checks.views_symmetric, "the overlay is in pieces")
 
+    def test_tree_one_sided(self) -> None:
+        """A link that is eager at one end only is found."""
+        flow = next(iter(self.victim.core.spread.flows.values()))
+        flow.eager = False
+        self.complains(checks.tree_whole, "for whom it is lazy")
+
+    def test_tree_cut(self) -> None:
+        """So is a tree that does not reach everybody."""
+        for peer in self.members:
+            for flow in peer.core.spread.flows.values():
+                if self.victim.peer in (peer.peer, flow.link.peer):
+                    flow.eager = False
+        self.complains(checks.tree_whole, "in pieces")
+
     def test_left_over(self) -> None:
         """Whatever a peer should have done away with is found, each by its name."""
         core, stream = self.victim.core, self.speaker.core.spread.own
         flow = next(iter(core.spread.flows.values()))
-        core.catchup.wants[stream] = Want()
+        core.catchup.wants[stream] = Want(0.0)
         core.spread.early_count = 1
         flow.owed[stream] = None
         flow.cursor[stream] = 1
         flow.live = False
+        flow.moved[stream] = None
         core.detection.suspicions[self.other.peer] = Suspicion(1)
         for _ in range(100):
             core.turn.timers.after(1000, lambda: None)
@@ -257,6 +272,7 @@ class BrokenTests(SynchronousTestCase):
             "1 streams that it owes",
             "1 streams on which a link is not level",
             "1 neighbour links that carry nothing yet",
+            "1 positions that it has not told",
             "1 suspicions",
             "deadlines too many",
         )
@@ -265,7 +281,7 @@ class BrokenTests(SynchronousTestCase):
         """The verdict on a world is that of all its checks."""
         self.drop_second(self.victim)
         self.talk()
-        self.victim.core.catchup.wants[self.speaker.core.spread.own] = Want()
+        self.victim.core.catchup.wants[self.speaker.core.spread.own] = Want(0.0)
         found = checks.violations(self.world)
         self.assertEqual({text.split(":")[0] for text in found}, {"silent loss", "validity", "agreement", "left over"})
 

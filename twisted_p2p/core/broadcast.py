@@ -30,9 +30,15 @@ class Flow:
 
     link: Link
     live: bool = False
+    eager: bool = True
+    """Whether bundles are pushed on it as they come; on a lazy link only their positions are told. `core.tree`."""
     cursor: dict[Stream, int] = attrs.field(factory=dict)
     owed: dict[Stream, None] = attrs.field(factory=dict)
     """The streams in `cursor` that are to be served; the others wait for a GRAFT, or for us to get as far."""
+    moved: dict[Stream, None] = attrs.field(factory=dict)
+    """The streams whose positions the other end is to be told, on a lazy link."""
+    grafts_sent: int = 0
+    grafts_heard: int = 0
 
 
 Held = dict[int, tuple[Broadcast, bytes]]
@@ -52,6 +58,10 @@ class Spread:
     log: IMessageLog
     on_early: Callable[[Link, Stream, int], None]
     """A bundle of this seq came before its elders."""
+    on_duplicate: Callable[[Flow, Stream, int], None]
+    """A bundle of this seq came once more."""
+    on_lazy: Callable[[Flow, Stream], None]
+    """A stream has moved, and this flow is lazy."""
     on_progress: Callable[[Link | None, Stream, int], None]
     """A stream has moved to this position, by what came on this link."""
     epoch: int = 0
@@ -89,7 +99,7 @@ class Spread:
     def unsent(self) -> int:
         """Own bundles that not even the furthest neighbour has been sent; 0 without neighbours."""
         position = self.positions.of(self.own)
-        sent = [flow.cursor.get(self.own, position) for flow in self.flows.values() if flow.live]
+        sent = [flow.cursor.get(self.own, position) for flow in self.flows.values() if flow.live and flow.eager]
         return max(0, position - max(sent, default=position))
 
     # --- receiving
@@ -106,6 +116,7 @@ class Spread:
             flow.cursor[stream] = seq + 1
         if seq < position:
             self.turn.counts["duplicate"] += 1
+            self.on_duplicate(flow, stream, seq)
             return
         early = self._early.get(stream)
         if early is not None and seq in early:
@@ -147,7 +158,12 @@ class Spread:
         self.log.append(stream, seq, line, self.turn.now)
         for flow in self.flows.values():
             if flow.link is not source:
-                self._push(flow, stream, seq, line)
+                if flow.eager or not flow.live:
+                    self._push(flow, stream, seq, line)
+                else:
+                    if stream not in flow.owed:
+                        flow.cursor.pop(stream, None)
+                    self.on_lazy(flow, stream)
             elif flow.cursor.get(stream) == seq + 1:
                 del flow.cursor[stream]
         if frame is not None and frame.origin != self.signer.peer:

@@ -14,17 +14,50 @@ from twisted_p2p.core.turn import Turn
 from twisted_p2p.core.wire import Floor, Graft, Position
 from twisted_p2p.interfaces import Stream
 
+_AT_LEAST, _AT_MOST = 0.25, 8.0
+"""Bounds of the graft time-out, as multiples of the one that a peer begins with."""
+
+
+@attrs.define
+class Lateness:
+    """The graft time-out: how much later than the news of it a bundle may come by itself.
+
+    Smoothed mean and deviation of what was measured, as RFC 6298, section 2, has it for round trips.
+    """
+
+    timeout: float
+    _bounds: tuple[float, float]
+    _mean: float | None = None
+    _deviation: float = 0.0
+
+    def measured(self, seconds: float) -> None:
+        """A bundle came so much later than the news."""
+        if self._mean is None:
+            self._mean, self._deviation = seconds, seconds / 2
+        else:
+            self._deviation += (abs(seconds - self._mean) - self._deviation) / 4
+            self._mean += (seconds - self._mean) / 8
+        least, most = self._bounds
+        self.timeout = min(max(self._mean + 4 * self._deviation, least), most)
+
+
+def _lateness(catchup: CatchUp) -> Lateness:
+    first = catchup.turn.config.graft_timeout
+    return Lateness(first, (_AT_LEAST * first, _AT_MOST * first))
+
 
 @attrs.define(eq=False)
 class Want:
     """One stream on which we are behind.
 
-    `ahead`: links by what their ends were known to have. `source`: the link that was asked last. `asked`: links that
-    were asked since we last moved, with the floor where they answered that they do not hold what we want next.
+    `since`: when we first heard of it, or last moved. `ahead`: links by what their ends were known to have. `source`:
+    the link that was asked last. `asked`: links that were asked since we last moved, with the floor where they answered
+    that they do not hold what we want next.
     `lost_since`: when all had been asked, and none held it. `resume`: the bundle that is to prove that the stream goes
     on after a gap.
     """
 
+    since: float
     ahead: dict[int, int] = attrs.field(factory=dict)
     source: int | None = None
     deadline: float = 0.0
@@ -44,10 +77,14 @@ class CatchUp:
     on_missing: Callable[[str], None]
     """No neighbour holds what we want of this origin: get in touch with others."""
     wants: dict[Stream, Want] = attrs.field(factory=dict)
-    _grafts: dict[int, list[Position]] = attrs.field(factory=dict)
+    _asks: dict[int, list[Position]] = attrs.field(factory=dict)
+    """What this turn's GRAFTs ask for, by link; nothing where the link is just to be eager."""
+    _level: dict[int, list[Position]] = attrs.field(factory=dict)
+    """Where we are level now, for links that wait to hear of it before they push."""
     _served: dict[int, float] = attrs.field(factory=dict)
     """When each link last brought something that we wanted: it is not late with one stream while it serves others."""
     _timer: Timer | None = None
+    lateness: Lateness = attrs.field(default=attrs.Factory(_lateness, takes_self=True))
 
     # --- what makes us want
 
@@ -57,34 +94,37 @@ class CatchUp:
             self.turn.counts["own_stream_elsewhere"] += 1
             return
         if position <= self.positions.of(stream):
-            self._graft(link.id, stream)
+            self._tell_level(link.id, stream)
             return
         want = self.wants.get(stream)
         if want is None:
             if len(self.wants) >= self.turn.config.max_wants or not self.spread.may_begin(stream):
                 self.turn.counts["wants_full"] += 1
                 return
-            want = self.wants[stream] = Want(deadline=self.turn.now)
+            want = self.wants[stream] = Want(self.turn.now, deadline=self.turn.now)
             if patient:
-                want.deadline += self.turn.config.graft_timeout
+                want.deadline += self.lateness.timeout
         want.ahead[link.id] = max(position, want.ahead.get(link.id, 0))
         if want.source is None and want.deadline <= self.turn.now:
             self._ask_next(stream, want)
         if self._timer is None:
-            self._timer = self.turn.timers.after(self.turn.config.graft_timeout / 2, self._look)
+            self._timer = self.turn.timers.after(self.lateness.timeout / 2, self._look)
 
     def progressed(self, link: Link | None, stream: Stream, position: int) -> None:
         """We have moved. Whoever we are level with now is to push this stream from here on."""
         want = self.wants.get(stream)
         if want is None:
             return
-        want.asked, want.lost_since, want.resume = {}, None, None
         if link is not None:
             self._served[link.id] = self.turn.now
+            if link.id not in want.asked and link.id != want.source:
+                self.lateness.measured(self.turn.now - want.since)
+        want.since, want.deadline = self.turn.now, self.turn.now + self.lateness.timeout
+        want.asked, want.lost_since, want.resume = {}, None, None
         for number in [number for number, there in want.ahead.items() if there <= position]:
             del want.ahead[number]
             if number != want.source:
-                self._graft(number, stream)
+                self._tell_level(number, stream)
         if not want.ahead:
             del self.wants[stream]
 
@@ -106,13 +146,13 @@ class CatchUp:
         self._timer = None
         for stream, want in list(self.wants.items()):
             served = self._served.get(want.source, 0.0) if want.source is not None else 0.0
-            if max(want.deadline, served + self.turn.config.graft_timeout) <= self.turn.now:
+            if max(want.deadline, served + self.lateness.timeout) <= self.turn.now:
                 self._ask_next(stream, want)
         missing = [stream for stream, want in self.wants.items() if want.lost_since is not None]
         if missing:
             self.on_missing(self.turn.rng.choice(missing)[0])
         if self.wants:
-            self._timer = self.turn.timers.after(self.turn.config.graft_timeout / 2, self._look)
+            self._timer = self.turn.timers.after(self.lateness.timeout / 2, self._look)
 
     def _ask_next(self, stream: Stream, want: Want) -> None:
         """Ask a link that was not asked yet: one known to be ahead, else any; when all were asked, settle."""
@@ -122,11 +162,11 @@ class CatchUp:
         if not fresh:
             self._settle(stream, want)
             return
-        number = self.turn.rng.choice(fresh)
+        number = self.turn.rng.choice([number for number in fresh if number in self._asks] or fresh)
         want.source = number
         want.asked[number] = None
-        want.deadline = self.turn.now + self.turn.config.graft_timeout
-        self._graft(number, stream)
+        want.deadline = self.turn.now + self.lateness.timeout
+        self._asks.setdefault(number, []).append((*stream, self.positions.of(stream)))
 
     def _live(self) -> Iterable[Flow]:
         return [flow for flow in self.spread.flows.values() if flow.live]
@@ -141,7 +181,7 @@ class CatchUp:
         if want.resume is not None and want.source is not None:
             want.asked[want.source] = None
         floors = [(floor, number) for number, floor in want.asked.items() if floor is not None]
-        want.source, want.resume, want.deadline = None, None, self.turn.now + self.turn.config.graft_timeout
+        want.source, want.resume, want.deadline = None, None, self.turn.now + self.lateness.timeout
         if want.lost_since is None:
             want.lost_since = self.turn.now
         if floors and self.turn.now < want.lost_since + self.turn.config.gap_patience:
@@ -160,7 +200,7 @@ class CatchUp:
         first, number = min(floors)
         if first < want.ahead.get(number, 0):
             want.source, want.resume = number, first
-            self._grafts.setdefault(number, []).append((*stream, first))
+            self._asks.setdefault(number, []).append((*stream, first))
         elif 2 * len(floors) > len(list(self._live())):
             self._skip(stream, first)
         else:
@@ -189,7 +229,7 @@ class CatchUp:
         stream = (frame.origin, frame.epoch)
         want, position = self.wants.get(stream), self.positions.of(stream)
         if frame.asked < position:
-            self._graft(link.id, stream)
+            self._tell_level(link.id, stream)
             return
         if want is None:
             if frame.next > position:
@@ -206,18 +246,37 @@ class CatchUp:
         elif want.source == link.id:
             self._ask_next(stream, want)
 
-    def _graft(self, number: int, stream: Stream) -> None:
-        self._grafts.setdefault(number, []).append((*stream, self.positions.of(stream)))
+    def _tell_level(self, number: int, stream: Stream) -> None:
+        self._level.setdefault(number, []).append((*stream, self.positions.of(stream)))
+
+    def has_asked(self, stream: Stream) -> bool:
+        """Whether a link was asked for what we lack of this stream."""
+        want = self.wants.get(stream)
+        return want is not None and want.source is not None
+
+    def stay_eager(self, link: Link) -> None:
+        """Ask for nothing but to be pushed to."""
+        self._asks.setdefault(link.id, [])
 
     def flush(self) -> None:
-        """End of the turn: send the GRAFTs of this turn, as few frames as the limits allow."""
-        grafts, self._grafts = self._grafts, {}
-        for number, asked in grafts.items():
-            link = self.links.by_id.get(number)
-            if link is None:
-                continue
-            for begin in range(0, len(asked), self.turn.config.page):
-                self.links.send(link, Graft(asked[begin : begin + self.turn.config.page]))
+        """End of the turn: send the GRAFTs of this turn, as few frames as the limits allow.
+
+        Each makes its link eager; that we are level is of no use on a lazy one.
+        """
+        if not self._asks and not self._level:
+            return
+        asks, self._asks, level, self._level = self._asks, {}, self._level, {}
+        for number in (*asks, *(number for number in level if number not in asks)):
+            flow = self.spread.flows.get(number)
+            if flow is not None and (flow.eager or number in asks):
+                self._graft(flow, [*asks.get(number, []), *level.get(number, [])])
+
+    def _graft(self, flow: Flow, positions: list[Position]) -> None:
+        size = self.turn.config.page
+        flow.eager = True
+        for begin in range(0, max(1, len(positions)), size):
+            flow.grafts_sent += 1
+            self.links.send(flow.link, Graft(positions[begin : begin + size], flow.grafts_sent))
 
     # --- being asked
 
@@ -227,6 +286,7 @@ class CatchUp:
         if flow is None:
             self.turn.counts["graft_by_stranger"] += 1
             return
+        flow.eager, flow.grafts_heard = True, frame.n
         for origin, epoch, position in frame.streams:
             stream = (origin, epoch)
             if not self.positions.knows(stream):

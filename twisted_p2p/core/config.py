@@ -65,8 +65,16 @@ class Config:
     """The longest message, as the JSON object that travels."""
     burst: int = 65_536
     """Payload written to one link in one turn; the rest follows in the next, so that pings get through."""
+    prune_interval: float = 1.0
+    """From one witness of the tree to the next."""
+    prune_delay: float = 0.2
+    """From a witness to the PRUNEs that follow from it: by then it, and any better one, has reached everybody."""
+    reference_keep: float = 30.0
+    """How long an origin that says nothing more stays the one whose bundles are witnesses."""
+    frontier_interval: float = 0.1
+    """Lazy links are told so often what moved. Below the graft time-out, or that would start late."""
     graft_timeout: float = 1.0
-    """Who stays behind for so long asks another link. Plumtree gives none; a few hops' worth of delay."""
+    """Who stays behind for so long asks another link; from a quarter to eight times as long once it is measured."""
     gap_patience: float = 20.0
     """How long others are asked, the origin first, before what no neighbour holds is given up as a gap."""
     sync_interval: float = 5.0
@@ -107,6 +115,9 @@ WAN = Config(
     probe_interval=5.0,
     departed_probe_interval=30.0,
     suspicion_timeout=10.0,
+    prune_interval=3.0,
+    prune_delay=1.0,
+    frontier_interval=0.3,
     graft_timeout=3.0,
     gap_patience=60.0,
 )
@@ -125,6 +136,9 @@ TEST = Config(
     suspicion_timeout=0.5,
     retry_first=0.1,
     retry_max=0.5,
+    prune_interval=0.3,
+    prune_delay=0.1,
+    frontier_interval=0.05,
     graft_timeout=0.3,
     gap_patience=3.0,
     sync_interval=0.5,

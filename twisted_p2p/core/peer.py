@@ -23,6 +23,7 @@ from twisted_p2p.core.links import Address, Attempt, Link, Links, Purpose
 from twisted_p2p.core.membership import LEFT, Membership
 from twisted_p2p.core.overlay import Overlay
 from twisted_p2p.core.positions import Positions
+from twisted_p2p.core.tree import Tree
 from twisted_p2p.core.turn import Turn
 from twisted_p2p.interfaces import IMessageLog, ISigner, IVerifier
 
@@ -60,11 +61,22 @@ class PeerCore:
         )
         self.overlay = Overlay(turn, self.peer, self.membership, self.links, self._neighbour_up, self._neighbour_down)
         self.spread = Spread(
-            turn, network, signer, verifier, self.links, self.positions, log, self._early, self._progressed
+            turn,
+            network,
+            signer,
+            verifier,
+            self.links,
+            self.positions,
+            log,
+            self._early,
+            lambda flow, stream, seq: self.tree.duplicate(flow, stream, seq),
+            lambda flow, stream: self.tree.moved(flow, stream),
+            self._progressed,
         )
         self.catchup = CatchUp(
             turn, self.links, self.positions, self.spread, lambda origin: self.detection.seek(origin)
         )
+        self.tree = Tree(turn, self.links, self.spread, self.catchup)
         self.antientropy = AntiEntropy(
             turn,
             self.membership,
@@ -265,15 +277,16 @@ class PeerCore:
             wire.Roots: self.antientropy.roots,
             wire.Digest: self.antientropy.digest,
             wire.Positions: self.antientropy.positions_told,
-            wire.Frontier: self.antientropy.frontier,
+            wire.Frontier: self._frontier,
             wire.Graft: self.catchup.grafted,
-            wire.Prune: lambda link, frame: self._count("prune_ignored"),
+            wire.Prune: self.tree.pruned,
             wire.Floor: self.catchup.floor,
             wire.Broadcast: lambda link, frame: self.links.hang_up(link, Reason.BAD_FRAME),
         }
 
-    def _count(self, name: str) -> None:
-        self.turn.counts[name] += 1
+    def _frontier(self, link: Link, frame: wire.Frontier) -> None:
+        self.antientropy.frontier(link, frame)
+        self.tree.heard(link, {(origin, epoch): position for origin, epoch, position in frame.streams})
 
     def _facts(self, merge: Callable[[Link, Any], bool]) -> Callable[[Link, Any], None]:
         def route(link: Link, frame: Any) -> None:
@@ -328,12 +341,15 @@ class PeerCore:
         self.antientropy.neighbour_up(link)
 
     def _neighbour_down(self, link: Link, reason: Reason) -> None:
+        if reason is not Reason.REPLACED:
+            self.tree.lost(link)
         self.antientropy.lost(link)
 
     def _early(self, link: Link, stream: tuple[str, int], seq: int) -> None:
         self.catchup.arrived_early(link, stream, seq)
 
     def _progressed(self, link: Link | None, stream: tuple[str, int], position: int) -> None:
+        self.tree.accepted(link, stream, position - 1)
         self.catchup.progressed(link, stream, position)
 
     # --- our own standing
@@ -370,7 +386,7 @@ class PeerCore:
             return
         asked = False
         for flow in self.spread.flows.values():
-            if flow.live and self.spread.own not in flow.cursor:
+            if flow.live and flow.eager and self.spread.own not in flow.cursor:
                 self.links.ping(flow.link, self._finish)
                 asked = True
         if asked:

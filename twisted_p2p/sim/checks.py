@@ -5,7 +5,7 @@ Each check returns its violations, as sentences. `members` are the peers that co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 
 import msgspec
@@ -162,15 +162,37 @@ def views_symmetric(world: World, members: Sequence[SimPeer]) -> Violations:
         for other in active:
             if other not in by_id or peer.peer not in by_id[other].core.overlay.active:
                 found.append(f"views: {peer} has the neighbour {other[:6]}, who does not have it")
-    if len(members) > 1 and len(_reachable(members[0], by_id)) < len(members):
+    if len(members) > 1 and len(_reachable(members[0], by_id, lambda peer: peer.core.overlay.active)) < len(members):
         found.append("views: the overlay is in pieces")
     return found
 
 
-def _reachable(start: SimPeer, by_id: dict[str, SimPeer]) -> dict[str, None]:
+def tree_whole(world: World, members: Sequence[SimPeer]) -> Violations:
+    """Both ends agree on which links are eager, and those connect everybody."""
+    by_id = {peer.peer: peer for peer in members}
+    eager = {peer.peer: eager_neighbours(peer) for peer in members}
+    found = [
+        f"tree: {peer} has an eager link to {other[:6]}, for whom it is lazy"
+        for peer in members
+        for other in eager[peer.peer]
+        if peer.peer not in eager.get(other, ())
+    ]
+    if len(members) > 1 and len(_reachable(members[0], by_id, eager_neighbours)) < len(members):
+        found.append("tree: it is in pieces")
+    return found
+
+
+def eager_neighbours(peer: SimPeer) -> list[str]:
+    """The neighbours that a peer pushes to."""
+    return [flow.link.peer for flow in peer.core.spread.flows.values() if flow.eager]
+
+
+def _reachable(
+    start: SimPeer, by_id: dict[str, SimPeer], neighbours: Callable[[SimPeer], Iterable[str]]
+) -> dict[str, None]:
     seen, queue = {start.peer: None}, [start]
     while queue:
-        for other in queue.pop().core.overlay.active:
+        for other in neighbours(queue.pop()):
             if other not in seen and other in by_id:
                 seen[other] = None
                 queue.append(by_id[other])
@@ -189,6 +211,7 @@ def nothing_left(world: World, members: Sequence[SimPeer]) -> Violations:
             ("streams that it owes", sum(len(flow.owed) for flow in flows)),
             ("streams on which a link is not level", sum(len(flow.cursor) for flow in flows)),
             ("neighbour links that carry nothing yet", sum(not flow.live for flow in flows)),
+            ("positions that it has not told", sum(len(flow.moved) for flow in flows)),
             ("suspicions", len(core.detection.suspicions)),
             ("deadlines too many", len(core.turn.timers) - TIMERS - TIMERS_PER_LINK * len(core.links.by_id)),
         ]
@@ -203,6 +226,7 @@ AT_REST: Sequence[Check] = (
     positions_equal,
     directories_equal,
     views_symmetric,
+    tree_whole,
     nothing_left,
 )
 

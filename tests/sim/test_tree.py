@@ -1,0 +1,84 @@
+"""The tree in a network: one bundle leaves a tree that spans it, whoever talks, and it mends."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from twisted_p2p.sim.checks import eager_neighbours, settles, violations
+from twisted_p2p.sim.peer import SimPeer
+from twisted_p2p.sim.scenarios import build, say
+from twisted_p2p.sim.world import World
+
+PEERS = 40
+
+
+class TreeTests(SynchronousTestCase):
+    """A network of forty."""
+
+    def setUp(self) -> None:
+        """It has come to rest."""
+        self.world = World(1)
+        self.members = build(self.world, PEERS)
+
+    def count(self, what: str) -> int:
+        """A counter, of all peers together."""
+        return sum(peer.core.turn.counts[what] for peer in self.members)
+
+    def links(self) -> float:
+        """How many eager links there are."""
+        return sum(len(eager_neighbours(peer)) for peer in self.world.running) / 2
+
+    def grafts(self) -> int:
+        """How many GRAFTs were sent on the links that there are."""
+        return sum(flow.grafts_sent for peer in self.world.running for flow in peer.core.spread.flows.values())
+
+    def talk(self, speakers: list[SimPeer], seconds: float, rate: int = 50) -> None:
+        """So many bundles a second, each of somebody drawn by chance."""
+        for _ in range(round(seconds * rate)):
+            say([self.world.rng.choice([peer for peer in speakers if peer.running])])
+            self.world.run(1 / rate)
+
+    def test_one_bundle_is_enough(self) -> None:
+        """The first bundle floods, and costs a duplicate on each link that is not in the tree; no other one does."""
+        say(self.members[5:6])
+        self.world.run(1)
+        duplicates = self.count("duplicate")
+        self.assertGreater(duplicates, 0)
+        self.assertEqual(self.links(), PEERS - 1)
+        say(self.members, 3)
+        self.world.run(1)
+        self.assertEqual((self.count("duplicate"), self.links(), self.grafts()), (duplicates, PEERS - 1, 0))
+        self.assertEqual(violations(self.world), [])
+
+    def test_all_at_the_same_instant(self) -> None:
+        """Everybody speaks first in the same instant: all prune by the same bundle, and nothing is cut."""
+        say(self.members)
+        self.world.run(1)
+        self.assertEqual((self.links(), self.grafts()), (PEERS - 1, 0))
+        self.assertEqual(violations(self.world), [])
+
+    def test_all_all_the_time(self) -> None:
+        """Everybody talks at the same time, all the time: the tree neither changes nor is cut."""
+        self.talk(self.members, 1)
+        tree, duplicates = [eager_neighbours(peer) for peer in self.members], self.count("duplicate")
+        self.talk(self.members, 3, 200)
+        self.assertEqual([eager_neighbours(peer) for peer in self.members], tree)
+        self.assertEqual((self.count("duplicate"), self.links(), self.grafts()), (duplicates, PEERS - 1, 0))
+
+    def test_mended(self) -> None:
+        """A third dies while all talk: a few seconds later there is one tree again, and nobody lacks anything."""
+        self.talk(self.members, 1)
+        for peer in self.world.rng.sample(self.members[1:], PEERS // 3):
+            peer.kill()
+        self.talk(self.members, 6)
+        self.assertEqual(self.links(), len(self.world.running) - 1)
+        self.assertEqual(settles(self.world, 30), [])
+
+    def test_newcomers(self) -> None:
+        """Newcomers join while all talk: they are in the tree soon, and it stays one."""
+        self.talk(self.members, 1)
+        for _ in range(10):
+            self.world.newcomer()
+        self.talk(self.members, 6)
+        self.assertEqual(self.links(), PEERS + 10 - 1)
+        self.assertEqual(settles(self.world, 10), [])

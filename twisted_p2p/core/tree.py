@@ -1,0 +1,138 @@
+"""Which neighbour links carry bundles at once, and which only tell of them.
+
+Plumtree (Leitao, Pereira, Rodrigues, SRDS 2007), sections 3.4 and 3.5. The eager links form a spanning tree; a lazy
+one carries, now and then, the positions of the streams that moved. Differs: bundles of many origins travel at the same
+time, and each reaches a peer first by a link of its own, so that pruning whatever brings a duplicate cuts a ring in
+several places. Here only duplicates of one bundle at a time, the witness, are held against a link: the links by which
+one bundle came first are a spanning tree, and those are what is left.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from twisted_p2p.core import wire
+from twisted_p2p.core.broadcast import Flow, Spread
+from twisted_p2p.core.catchup import CatchUp
+from twisted_p2p.core.links import Link, Links
+from twisted_p2p.core.timers import Timer
+from twisted_p2p.core.turn import Turn
+from twisted_p2p.interfaces import Stream
+
+
+@attrs.define(eq=False)
+class Tree:
+    """Keeps the eager links of one peer."""
+
+    turn: Turn
+    links: Links
+    spread: Spread
+    catchup: CatchUp
+    _reference: str = ""
+    """The origin whose bundles are witnesses: the lowest id of those heard in the last `reference_keep` seconds."""
+    _heard: float = float("-inf")
+    _witness: tuple[Stream, int] = (("", 0), 0)
+    _witnessed: float = float("-inf")
+    """When there was last none, and a bundle became one."""
+    _parent: int = 0
+    """The link that brought the witness."""
+    _duplicates: dict[int, Flow] = attrs.field(factory=dict)
+    """Links that brought it once more."""
+    _telling: Timer | None = None
+
+    # --- eager links become lazy
+
+    def accepted(self, source: Link | None, stream: Stream, seq: int) -> None:
+        """A bundle came first on `source`; None where we made it, or had held it back."""
+        origin, now, config = stream[0], self.turn.now, self.turn.config
+        if origin != self._reference:
+            if origin > self._reference and now - self._heard < config.reference_keep:
+                return
+            self._reference = origin
+        self._heard = now
+        age = now - self._witnessed
+        if age < config.prune_interval:
+            if age >= config.prune_delay or origin >= self._witness[0][0]:
+                return
+        elif not self._is_due(stream, seq):
+            return
+        if self.catchup.has_asked(stream) or (source is None and stream != self.spread.own):
+            return
+        if age >= config.prune_interval:
+            self._witnessed = now
+            self.turn.timers.after(config.prune_delay, self._prune)
+        self._witness, self._duplicates = (stream, seq), {}
+        self._parent = source.id if source is not None else 0
+
+    def _is_due(self, stream: Stream, seq: int) -> bool:
+        """Whether others, for whom the last witness was not quite as long ago, will take the same bundle as we do."""
+        last_stream, last = self._witness
+        return stream != last_stream or seq % (1 << (seq - last).bit_length() - 1) == 0
+
+    def duplicate(self, flow: Flow, stream: Stream, seq: int) -> None:
+        """A bundle came once more."""
+        if (stream, seq) == self._witness:
+            self._duplicates[flow.link.id] = flow
+
+    def _prune(self) -> None:
+        """By now everybody has the same witness."""
+        duplicates, self._duplicates = self._duplicates, {}
+        for flow in duplicates.values():
+            if flow.eager and flow.link.id != self._parent and self._others(flow):
+                flow.eager = False
+                self.turn.counts["pruned"] += 1
+                self.links.send(flow.link, wire.Prune(flow.grafts_heard))
+
+    def pruned(self, link: Link, frame: wire.Prune) -> None:
+        """The other end asks to be told only: refused on the link that brought our witness, or on our last one."""
+        flow = self.spread.flows.get(link.id)
+        if flow is None or not flow.eager:
+            return
+        if frame.n != flow.grafts_sent:
+            self.turn.counts["prune_stale"] += 1
+        elif link.id == self._parent or not self._others(flow):
+            self.turn.counts["prune_refused"] += 1
+            self.catchup.stay_eager(link)
+        else:
+            flow.eager = False
+            flow.cursor = {stream: cursor for stream, cursor in flow.cursor.items() if stream in flow.owed}
+
+    def _others(self, flow: Flow) -> bool:
+        return any(other.eager and other.live and other is not flow for other in self.spread.flows.values())
+
+    # --- lazy links become eager
+
+    def lost(self, link: Link) -> None:
+        """A neighbour link is gone: the tree may be cut there, and a lazy link may bridge it."""
+        flow = self.spread.flows.get(link.id)
+        if flow is None or not flow.eager:
+            return
+        lazy = [other.link for other in self.spread.flows.values() if not other.eager]
+        if lazy:
+            self.turn.counts["bridged"] += 1
+            self.catchup.stay_eager(self.turn.rng.choice(lazy))
+
+    # --- telling on lazy links
+
+    def moved(self, flow: Flow, stream: Stream) -> None:
+        """A stream has moved, and the bundle is not pushed on this link."""
+        flow.moved[stream] = None
+        if self._telling is None:
+            self._telling = self.turn.timers.after(self.turn.jitter(self.turn.config.frontier_interval), self._tell)
+
+    def heard(self, link: Link, told: dict[Stream, int]) -> None:
+        """The other end has told its positions: where it is as far as we are, it need not be told ours."""
+        flow = self.spread.flows.get(link.id)
+        if flow is not None and flow.moved:
+            for stream, position in told.items():
+                if position >= self.spread.positions.of(stream):
+                    flow.moved.pop(stream, None)
+
+    def _tell(self) -> None:
+        self._telling = None
+        size = self.turn.config.page
+        for flow in self.spread.flows.values():
+            positions = [(*stream, self.spread.positions.of(stream)) for stream in flow.moved]
+            flow.moved.clear()
+            for begin in range(0, len(positions), size):
+                self.links.send(flow.link, wire.Frontier(positions[begin : begin + size]))
