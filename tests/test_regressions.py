@@ -147,6 +147,20 @@ class GenesisJoinsTests(SynchronousTestCase):
         self.assertTrue(joined.called)
 
 
+class SlowJoinTests(SynchronousTestCase):
+    """A join may take its time."""
+
+    def test_many_pages(self) -> None:
+        """Who needs longer for the pages of the baseline than it waits for one neighbour joins all the same."""
+        world = World(5, config=attrs.evolve(LAN, page=2), latency=(0.2, 0.21))
+        peers = build(world, 20)
+        say(peers)
+        world.run(30)
+        newcomer = world.newcomer()
+        world.run(30)
+        self.assertIn(Kind.READY, [changed.kind for changed in newcomer.changes])
+
+
 class GroupingTests(SynchronousTestCase):
     """Facts count the same whatever frames they come in."""
 

@@ -41,5 +41,8 @@ class IMessageLog(Interface):
     def expire(now: float) -> None:
         """Drop what is older than the retention."""
 
+    def forget(stream: Stream) -> None:
+        """Drop all that is held of a stream."""
+
     def commit() -> None:
         """Make lasting what was appended; raises where that fails."""

@@ -168,6 +168,31 @@ class NewcomerTests(SynchronousTestCase):
         line.send(self.page((*CAROL.stream, 99)))
         self.assertEqual(self.stage.core.positions.of(CAROL.stream), 1)
 
+    def test_slow_neighbour(self) -> None:
+        """Where the pages take too long, another neighbour is asked for the rest. No page is gone on from twice."""
+        line = self.reach()
+        other = self.stage.meet(BOB)
+        self.assertTrue(other.become_neighbour())
+        line.send(self.page((*ALICE.stream, 10), following=ALICE.peer))
+        line.take_all()
+        line.send(self.page((*ALICE.stream, 10), following=ALICE.peer))
+        self.assertEqual(kinds(line, wire.GiveNodesInNetwork), [])
+        self.stage.pass_time(LAN.handshake_timeout + 0.01)
+        self.assertEqual(kinds(other, wire.GiveNodesInNetwork), [wire.GiveNodesInNetwork(ALICE.peer)])
+        other.send(self.page((*BOB.stream, 5)))
+        positions = self.stage.core.positions
+        self.assertEqual([positions.of(ALICE.stream), positions.of(BOB.stream)], [10, 5])
+        self.assertTrue(self.stage.core.antientropy.has_baseline)
+
+    def test_nobody_left(self) -> None:
+        """When all that could be asked are gone, whoever comes next is asked for everything."""
+        line = self.reach()
+        line.send(self.page((*ALICE.stream, 10), following=ALICE.peer))
+        line.close()
+        other = self.stage.meet(BOB)
+        self.assertTrue(other.become_neighbour())
+        self.assertEqual(kinds(other, wire.GiveNodesInNetwork), [wire.GiveNodesInNetwork()])
+
     def test_neighbour_breaks(self) -> None:
         """If the neighbour that was asked is lost, another one is asked at once."""
         line = self.reach()

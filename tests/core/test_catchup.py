@@ -242,13 +242,64 @@ class GapTests(CatchUpCase):
         self.assertEqual(self.stage.seqs(STREAM), [1, 2])
 
     def test_nothing_left(self) -> None:
-        """Where nobody holds any bundle more, it takes most neighbours to say so."""
+        """Where nobody holds any bundle more of a stream that goes on, it takes most neighbours to say so."""
+        self.one.send(wire.JoinedInNetwork(CAROL.record()))
         self.one.send(wire.Frontier([(*STREAM, 5)]))
         self.answer_for(LAN.gap_patience + 20, (self.one, 5))
         self.assertEqual(self.stage.gaps, [])
         self.one.send(wire.Frontier([(*STREAM, 5)]))
         self.answer_for(LAN.gap_patience + 20, (self.one, 5), (self.two, 5))
         self.assertEqual(self.stage.gaps, [Gap(*STREAM, 1, 4)])
+
+    def test_nothing_left_by_its_origin(self) -> None:
+        """Or its origin."""
+        carol = self.stage.befriend(CAROL)
+        carol.send(wire.Frontier([(*STREAM, 5)]))
+        self.answer_for(LAN.gap_patience + 20, (carol, 5))
+        self.assertEqual(self.stage.gaps, [Gap(*STREAM, 1, 4)])
+
+    def test_nothing_left_and_ended(self) -> None:
+        """Of a stream whose origin is gone nothing more can come: then one neighbour is enough."""
+        self.one.send(wire.Frontier([(*STREAM, 5)]))
+        self.answer_for(LAN.gap_patience + 20, (self.one, 5))
+        self.assertEqual(self.stage.gaps, [Gap(*STREAM, 1, 4)])
+
+    def test_nothing_left_of_a_former_life(self) -> None:
+        """So it is where the origin has begun another stream."""
+        self.one.send(wire.JoinedInNetwork(CAROL.record()))
+        self.one.send_lines(CAROL.bundle(1, epoch=CAROL.epoch + 1))
+        self.one.send(wire.Frontier([(*STREAM, 5)]))
+        self.answer_for(LAN.gap_patience + 20, (self.one, 5))
+        self.assertEqual(self.stage.gaps, [Gap(*STREAM, 1, 4)])
+
+    def test_nothing_left_of_our_former_life(self) -> None:
+        """Or is ourselves."""
+        self.one.send(wire.Frontier([(OWN, 3, 5)]))
+        self.answer_for(LAN.gap_patience + 20, (self.one, 5))
+        self.assertEqual(self.stage.gaps, [Gap(OWN, 3, 1, 4)])
+
+    def test_patience_outlasts_the_want(self) -> None:
+        """Given up in between since nobody that we are linked with has more, the time still counts."""
+        for _ in range(3):
+            ahead = self.stage.befriend(Puppet(0x40))
+            ahead.send(wire.Frontier([(*STREAM, 5)]))
+            self.answer_for(LAN.gap_patience / 2, (ahead, 5))
+            ahead.close()
+        self.assertEqual(self.stage.gaps, [Gap(*STREAM, 1, 4)])
+
+    def test_held_back_already(self) -> None:
+        """The bundle that is left may be held back already: it proves the gap at once, and is not asked for again."""
+        self.one.send_lines(CAROL.bundle(4))
+        self.answer_for(LAN.gap_patience + 10, (self.one, 4))
+        self.assertEqual((self.stage.gaps, self.stage.seqs(STREAM)), ([Gap(*STREAM, 1, 3)], [4]))
+
+    def test_no_room_for_what_is_left(self) -> None:
+        """The bundle that ends a gap needs no room among those that are held back."""
+        self.stage = Stage(attrs.evolve(LAN, early_max=0))
+        self.one, self.two = self.befriend(0x10), self.befriend(0x11)
+        self.one.send(wire.Frontier([(*STREAM, 5)]))
+        self.answer_for(LAN.gap_patience + 10, (self.one, 4))
+        self.assertEqual((self.stage.gaps, self.stage.seqs(STREAM)), ([Gap(*STREAM, 1, 3)], [4]))
 
     def test_another_has_it(self) -> None:
         """One neighbour's floor is not the network's: another one that has the range is asked, and nothing is lost."""

@@ -10,7 +10,7 @@ from twisted_p2p.core.config import LAN, Config
 from twisted_p2p.core.streamlog import MemoryLog
 from twisted_p2p.interfaces import IMessageLog, Stream
 
-A, B = ("a" * 64, 1), ("b" * 64, 1)
+A, B, C = ("a" * 64, 1), ("b" * 64, 1), ("c" * 64, 1)
 MUCH = 1 << 30
 
 
@@ -89,13 +89,42 @@ class RetentionTests(SynchronousTestCase):
         self.assertEqual(log.floor(A), 1)
         log.expire(100.1)
         self.assertEqual(log.floor(A), 2)
-        log.expire(1000.0)
-        self.assertEqual((log.floor(A), len(log), log.size), (0, 0, 0))
+
+    def test_newest_spared(self) -> None:
+        """The newest bundle of a stream is kept, however old: it proves how far the stream went. The next ends that."""
+        log = filled(MemoryLog(LAN), A, 1, 3)
+        log.expire(1e9)
+        self.assertEqual((log.floor(A), seqs(log, A, 3), len(log)), (3, [3], 1))
+        filled(log, A, 4, 4, 1e9)
+        self.assertEqual((log.floor(A), seqs(log, A, 4), len(log)), (4, [4], 1))
+
+    def test_spared_are_bounded(self) -> None:
+        """But not beyond number and bytes; the one that has been kept longest goes first."""
+        log = MemoryLog(attrs.evolve(LAN, retention_count=3))
+        filled(log, A, 1, 1)
+        filled(log, B, 1, 1)
+        log.expire(1e9)
+        filled(log, C, 1, 3, 1e9)
+        self.assertEqual((log.floor(A), log.floor(B), log.floor(C), len(log)), (1, 1, 3, 3))
+        filled(log, (A[0], 9), 1, 1, 1e9)
+        self.assertEqual((log.floor(A), log.floor(B), log.floor(C), len(log)), (0, 1, 3, 3))
+
+    def test_forgotten(self) -> None:
+        """A stream is forgotten, spared or not, and may begin anew."""
+        log = filled(filled(MemoryLog(LAN), A, 1, 3), B, 1, 2)
+        log.expire(1e9)
+        log.forget(A)
+        log.forget(A)
+        self.assertEqual((log.floor(A), log.floor(B), len(log)), (0, 2, 1))
+        log.forget(B)
+        self.assertEqual((len(log), log.size), (0, 0))
+        filled(log, A, 7, 8)
+        self.assertEqual(log.floor(A), 7)
 
     def test_after_all_is_gone(self) -> None:
         """A stream of which nothing is held any more goes on where it was."""
         log = filled(MemoryLog(LAN), A, 1, 3)
-        log.expire(1e9)
+        log.forget(A)
         filled(log, A, 4, 5, 1e9)
         self.assertEqual((log.floor(A), seqs(log, A, 4)), (4, [4, 5]))
 
@@ -133,14 +162,16 @@ class NaiveLog:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.held: list[tuple[float, Stream, int, bytes]] = []
+        self.spared: list[Stream] = []
 
     def append(self, stream: Stream, seq: int, line: bytes, now: float) -> None:
         """Keep `line`."""
         mine = [entry[2] for entry in self.held if entry[1] == stream]
-        if mine and mine[-1] + 1 != seq:
+        if stream in self.spared or (mine and mine[-1] + 1 != seq):
             self.held = [entry for entry in self.held if entry[1] != stream]
+            self.spared = [other for other in self.spared if other != stream]
         self.held.append((now, stream, seq, line))
-        if len(self.held) > self.config.retention_count or self.size > self.config.retention_bytes:
+        if self.is_full:
             self.expire(now)
 
     @property
@@ -148,14 +179,23 @@ class NaiveLog:
         """Bytes held."""
         return sum(len(entry[3]) for entry in self.held)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether it holds more than it may."""
+        return len(self.held) > self.config.retention_count or self.size > self.config.retention_bytes
+
     def expire(self, now: float) -> None:
         """Drop what retention no longer keeps."""
-        while self.held and (
-            self.held[0][0] < now - self.config.retention_age
-            or len(self.held) > self.config.retention_count
-            or self.size > self.config.retention_bytes
-        ):
-            del self.held[0]
+        for entry in list(self.held):
+            if entry[1] in self.spared or not (entry[0] < now - self.config.retention_age or self.is_full):
+                continue
+            if entry is [other for other in self.held if other[1] == entry[1]][-1]:
+                self.spared.append(entry[1])
+            else:
+                self.held.remove(entry)
+        while self.spared and self.is_full:
+            stream = self.spared.pop(0)
+            self.held = [entry for entry in self.held if entry[1] != stream]
 
     def read(self, stream: Stream, seq: int, max_bytes: int) -> list[bytes]:
         """Lines from `seq` on."""

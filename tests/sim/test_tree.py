@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from twisted_p2p.sim.checks import eager_neighbours, settles, violations
+from twisted_p2p.sim.checks import eager_neighbours, settles, tree_whole, violations
 from twisted_p2p.sim.peer import SimPeer
 from twisted_p2p.sim.scenarios import build, say
 from twisted_p2p.sim.world import World
@@ -55,6 +55,7 @@ class TreeTests(SynchronousTestCase):
         say(self.members)
         self.world.run(1)
         self.assertEqual((self.links(), self.grafts()), (PEERS - 1, 0))
+        self.assertEqual(tree_whole(self.world, self.members), [])
         self.assertEqual(violations(self.world), [])
 
     def test_all_all_the_time(self) -> None:
@@ -72,6 +73,7 @@ class TreeTests(SynchronousTestCase):
             peer.kill()
         self.talk(self.members, 6)
         self.assertEqual(self.links(), len(self.world.running) - 1)
+        self.assertEqual(tree_whole(self.world, self.world.running), [])
         self.assertEqual(settles(self.world, 30), [])
 
     def test_newcomers(self) -> None:

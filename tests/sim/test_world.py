@@ -24,6 +24,7 @@ class FakeCore:
     """Stands for a PeerCore: it notes what it is told and when, and asks for nothing."""
 
     next_wake: float | None = None
+    member_since: float | None = None
 
     def __init__(self, world: World) -> None:
         self.world = world

@@ -75,6 +75,8 @@ class AntiEntropy:
     _compared: dict[int, Comparison] = attrs.field(factory=dict)
     _asked: Link | None = None
     _waiting: list[Link] = attrs.field(factory=list)
+    _after: str = ""
+    """Up to where the pages of the baseline have come; whoever is asked next goes on from there."""
 
     def start(self) -> None:
         """Compare now and then from now on."""
@@ -176,11 +178,14 @@ class AntiEntropy:
     # --- the baseline
 
     def _ask_baseline(self) -> None:
-        """Ask one neighbour for the directory and its positions; another one where that takes too long."""
-        if self._asked is not None or not self._waiting:
+        """Ask one neighbour for the directory and its positions; another one for the rest where that takes too long."""
+        if self._asked is not None:
+            return
+        if not self._waiting:
+            self._after = ""
             return
         link = self._asked = self._waiting[0]
-        self.links.send(link, GiveNodesInNetwork())
+        self.links.send(link, GiveNodesInNetwork(self._after))
         self.turn.timers.after(self.turn.config.handshake_timeout, lambda: self._ask_another(link), judges=True)
 
     def _ask_another(self, link: Link) -> None:
@@ -226,15 +231,16 @@ class AntiEntropy:
             for origin, epoch, position in frame.streams:
                 is_new = origin != self.spread.own[0] and not self.positions.knows((origin, epoch))
                 if is_new and self.spread.may_begin((origin, epoch)):
-                    self.positions.move((origin, epoch), position)
-            if frame.next is not None:
-                self.links.send(link, GiveNodesInNetwork(frame.next))
-            else:
+                    self.spread.begin_at((origin, epoch), position)
+            if frame.next is None:
                 self._adopted()
+            elif frame.next > self._after:
+                self._after = frame.next
+                self.links.send(link, GiveNodesInNetwork(self._after))
         return True
 
     def _adopted(self) -> None:
-        self._asked, self._waiting = None, []
+        self._asked, self._waiting, self._after = None, [], ""
         self.has_baseline, self.alone = True, False
         self.on_baseline()
         for flow in list(self.spread.flows.values()):
@@ -260,6 +266,8 @@ class AntiEntropy:
             self.links.send(link, self._roots(answer=False))
         if frame.nodes != self.membership.digest.root():
             self.links.send(link, self._digest("nodes", self.membership.digest.hashes()))
+        if frame.streams == self.positions.digest.root():
+            self.spread.is_level_on_all(link)
         comparison = self._compared.get(link.id)
         if comparison is None or comparison.looks:
             return
@@ -322,8 +330,11 @@ class AntiEntropy:
 
     def _behind(self, link: Link, told: dict[Stream, int]) -> None:
         for stream, position in told.items():
-            if position > self.positions.of(stream):
+            ours = self.positions.of(stream)
+            if position > ours:
                 self.catchup.behind(link, stream, position, patient=True)
+            elif position == ours:
+                self.spread.is_level(link, stream)
 
     def _first_look(self, link: Link, comparison: Comparison) -> None:
         """With one who is no neighbour we look again, once what was under way has had the time to arrive."""

@@ -56,6 +56,8 @@ class Spread:
     links: Links
     positions: Positions
     log: IMessageLog
+    ends_gap: Callable[[Stream, int], bool]
+    """Whether a bundle is wanted although its elders can't be had; then `skip_to` has been called."""
     on_early: Callable[[Link, Stream, int], None]
     """A bundle of this seq came before its elders."""
     on_duplicate: Callable[[Flow, Stream, int], None]
@@ -132,8 +134,12 @@ class Spread:
         if not self.verifier.verify(frame.origin, data, frame.sig):
             self.links.hang_up(link, Reason.BAD_SIGNATURE)
             return
+        if seq > position and self.ends_gap(stream, seq):
+            position = self.positions.of(stream)
+            if seq < position:
+                return
         if seq > position:
-            if self.positions.knows(stream) or len(flow.cursor) < self.turn.config.max_streams:
+            if flow.eager and (self.positions.knows(stream) or len(flow.cursor) < self.turn.config.max_streams):
                 flow.cursor.setdefault(stream, seq + 1)
             self._hold(stream, frame, line)
             self.on_early(link, stream, seq)
@@ -212,9 +218,9 @@ class Spread:
         self._early_bytes -= len(held[1])
         return held
 
-    def holds_early(self, stream: Stream, seq: int) -> bool:
-        """Whether this bundle came before its elders, and is held back."""
-        return seq in self._early.get(stream, ())
+    def earliest(self, stream: Stream) -> int | None:
+        """The lowest seq that is held back of a stream."""
+        return min(self._early.get(stream, ()), default=None)
 
     def drop_early(self, stream: Stream) -> None:
         """Nobody has the elders of what is held back of this stream."""
@@ -284,12 +290,31 @@ class Spread:
         position = self.positions.of(stream)
         self.links.send(link, wire.Floor(*stream, asked, self.log.floor(stream) or position, position))
 
+    def begin_at(self, stream: Stream, position: int) -> None:
+        """A stream begins there for us; what was held back before that is of no use."""
+        self.positions.move(stream, position)
+        early = self._early.get(stream)
+        if early is not None:
+            self._release(stream, early)
+
     # --- telling the application
 
     def skip_to(self, stream: Stream, position: int) -> None:
         """Nobody has the bundles before `position` any more: tell of the gap and go on from there."""
         self.turn.tell(Gap(*stream, self.positions.of(stream), position - 1))
-        self.positions.move(stream, position)
-        early = self._early.get(stream)
-        if early is not None:
-            self._release(stream, early)
+        for flow in self.flows.values():
+            if flow.cursor.get(stream) == position:
+                del flow.cursor[stream]
+        self.begin_at(stream, position)
+
+    def is_level(self, link: Link, stream: Stream) -> None:
+        """The other end has told a position that is ours: it need not ask, and the next bundle is pushed."""
+        flow = self.flows.get(link.id)
+        if flow is not None and flow.live:
+            flow.cursor.pop(stream, None)
+
+    def is_level_on_all(self, link: Link) -> None:
+        """So on every stream."""
+        flow = self.flows.get(link.id)
+        if flow is not None and flow.live:
+            flow.cursor.clear()

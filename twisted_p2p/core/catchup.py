@@ -76,6 +76,8 @@ class CatchUp:
     spread: Spread
     on_missing: Callable[[str], None]
     """No neighbour holds what we want of this origin: get in touch with others."""
+    has_ended: Callable[[Stream], bool]
+    """Whether nothing more can come of a stream."""
     wants: dict[Stream, Want] = attrs.field(factory=dict)
     _asks: dict[int, list[Position]] = attrs.field(factory=dict)
     """What this turn's GRAFTs ask for, by link; nothing where the link is just to be eager."""
@@ -83,6 +85,8 @@ class CatchUp:
     """Where we are level now, for links that wait to hear of it before they push."""
     _served: dict[int, float] = attrs.field(factory=dict)
     """When each link last brought something that we wanted: it is not late with one stream while it serves others."""
+    _lost: dict[Stream, tuple[float, float]] = attrs.field(factory=dict)
+    """Streams of which nobody was found to hold what we want: since when, and when last."""
     _timer: Timer | None = None
     lateness: Lateness = attrs.field(default=attrs.Factory(_lateness, takes_self=True))
 
@@ -119,8 +123,11 @@ class CatchUp:
             self._served[link.id] = self.turn.now
             if link.id not in want.asked and link.id != want.source:
                 self.lateness.measured(self.turn.now - want.since)
-        want.since, want.deadline = self.turn.now, self.turn.now + self.lateness.timeout
+        timeout = self.turn.config.graft_timeout
+        want.since = self.turn.now
+        want.deadline = self.turn.now + (max(timeout, self.lateness.timeout) if want.source is None else timeout)
         want.asked, want.lost_since, want.resume = {}, None, None
+        self._lost.pop(stream, None)
         for number in [number for number, there in want.ahead.items() if there <= position]:
             del want.ahead[number]
             if number != want.source:
@@ -146,7 +153,7 @@ class CatchUp:
         self._timer = None
         for stream, want in list(self.wants.items()):
             served = self._served.get(want.source, 0.0) if want.source is not None else 0.0
-            if max(want.deadline, served + self.lateness.timeout) <= self.turn.now:
+            if max(want.deadline, served + self.turn.config.graft_timeout) <= self.turn.now:
                 self._ask_next(stream, want)
         missing = [stream for stream, want in self.wants.items() if want.lost_since is not None]
         if missing:
@@ -165,7 +172,7 @@ class CatchUp:
         number = self.turn.rng.choice([number for number in fresh if number in self._asks] or fresh)
         want.source = number
         want.asked[number] = None
-        want.deadline = self.turn.now + self.lateness.timeout
+        want.deadline = self.turn.now + self.turn.config.graft_timeout
         self._asks.setdefault(number, []).append((*stream, self.positions.of(stream)))
 
     def _live(self) -> Iterable[Flow]:
@@ -181,9 +188,8 @@ class CatchUp:
         if want.resume is not None and want.source is not None:
             want.asked[want.source] = None
         floors = [(floor, number) for number, floor in want.asked.items() if floor is not None]
-        want.source, want.resume, want.deadline = None, None, self.turn.now + self.lateness.timeout
-        if want.lost_since is None:
-            want.lost_since = self.turn.now
+        want.source, want.resume, want.deadline = None, None, self.turn.now + self.turn.config.graft_timeout
+        want.lost_since = self._lost_since(stream)
         if floors and self.turn.now < want.lost_since + self.turn.config.gap_patience:
             want.asked = {}
         elif floors:
@@ -192,27 +198,52 @@ class CatchUp:
             self.turn.counts["broken_promises"] += 1
             self._give_up(stream)
 
+    def _lost_since(self, stream: Stream) -> float:
+        """Since when nobody was found who holds what we want of a stream, also while we had given up in between."""
+        now, patience = self.turn.now, self.turn.config.gap_patience
+        since, last = self._lost.get(stream, (now, now))
+        if now - last > patience:
+            since = now
+        if len(self._lost) >= self.turn.config.max_wants and stream not in self._lost:
+            self._lost = {other: times for other, times in self._lost.items() if now - times[1] <= patience}
+        self._lost[stream] = (since, now)
+        return since
+
     def _resume_after_gap(self, stream: Stream, want: Want, floors: list[tuple[int, int]]) -> None:
         """Have the first bundle that is left sent: signed by its origin, it proves that the stream went on.
 
-        Where nobody has any, most neighbours must say so, or one that lies could cut a stream off.
+        Where nobody has any, its origin must say so, or most neighbours, or one that lies could cut off a stream that
+        still goes on.
         """
         first, number = min(floors)
-        if first < want.ahead.get(number, 0):
+        held = self.spread.earliest(stream)
+        if held is not None and held <= first:
+            self._skip(stream, held)
+        elif first < want.ahead.get(number, 0):
             want.source, want.resume = number, first
             self._asks.setdefault(number, []).append((*stream, first))
-        elif 2 * len(floors) > len(list(self._live())):
+        elif (
+            self.has_ended(stream)
+            or any(self.links.by_id[asked].peer == stream[0] for _, asked in floors)
+            or 2 * len(floors) > len(list(self._live()))
+        ):
             self._skip(stream, first)
         else:
             self._give_up(stream)
 
     def arrived_early(self, link: Link, stream: Stream, seq: int) -> None:
-        """A bundle came before its elders: it ends a gap, or they may be on their way."""
+        """A bundle came before its elders; they may be on their way."""
+        self.behind(link, stream, seq + 1, patient=True)
+        if stream not in self.wants:
+            self.spread.drop_early(stream)
+
+    def ends_gap(self, stream: Stream, seq: int) -> bool:
+        """Whether this bundle is the one that proves that a stream goes on after a gap; the gap is told, then."""
         want = self.wants.get(stream)
-        if want is not None and want.resume == seq and self.spread.holds_early(stream, seq):
-            self._skip(stream, seq)
-        else:
-            self.behind(link, stream, seq + 1, patient=True)
+        if want is None or want.resume != seq:
+            return False
+        self._skip(stream, seq)
+        return True
 
     def _skip(self, stream: Stream, position: int) -> None:
         self.turn.counts["gaps"] += 1
@@ -276,6 +307,7 @@ class CatchUp:
         flow.eager = True
         for begin in range(0, max(1, len(positions)), size):
             flow.grafts_sent += 1
+            self.turn.counts["grafts"] += 1
             self.links.send(flow.link, Graft(positions[begin : begin + size], flow.grafts_sent))
 
     # --- being asked

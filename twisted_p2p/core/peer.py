@@ -25,7 +25,7 @@ from twisted_p2p.core.overlay import Overlay
 from twisted_p2p.core.positions import Positions
 from twisted_p2p.core.tree import Tree
 from twisted_p2p.core.turn import Turn
-from twisted_p2p.interfaces import IMessageLog, ISigner, IVerifier
+from twisted_p2p.interfaces import IMessageLog, ISigner, IVerifier, Stream
 
 _HOUSEKEEPING = 60.0
 _LEAVE_POLL = 0.05
@@ -68,13 +68,19 @@ class PeerCore:
             self.links,
             self.positions,
             log,
+            lambda stream, seq: self.catchup.ends_gap(stream, seq),
             self._early,
             lambda flow, stream, seq: self.tree.duplicate(flow, stream, seq),
             lambda flow, stream: self.tree.moved(flow, stream),
             self._progressed,
         )
         self.catchup = CatchUp(
-            turn, self.links, self.positions, self.spread, lambda origin: self.detection.seek(origin)
+            turn,
+            self.links,
+            self.positions,
+            self.spread,
+            lambda origin: self.detection.seek(origin),
+            self._has_ended,
         )
         self.tree = Tree(turn, self.links, self.spread, self.catchup)
         self.antientropy = AntiEntropy(
@@ -352,6 +358,12 @@ class PeerCore:
         self.tree.accepted(link, stream, position - 1)
         self.catchup.progressed(link, stream, position)
 
+    def _has_ended(self, stream: Stream) -> bool:
+        """Its origin is gone, or has begun another one."""
+        if stream[0] == self.peer:
+            return stream != self.spread.own
+        return not self.membership.is_alive(stream[0]) or self.positions.has_later(stream)
+
     # --- our own standing
 
     def _baseline_adopted(self) -> None:
@@ -375,7 +387,8 @@ class PeerCore:
         self.turn.timers.after(_HOUSEKEEPING, self._keep_house)
         self.log.expire(self.turn.now)
         self.turn.counts["forgotten"] += self.membership.expire()
-        self.positions.expire(self.membership.entries, self.turn.now, self.config.retention_age)
+        for stream in self.positions.expire(self.membership.entries, self.turn.now, self.config.retention_age):
+            self.log.forget(stream)
 
     # --- leaving
 

@@ -36,15 +36,23 @@ class Positions:
         """How many streams of this origin have been heard of."""
         return sum(stream[0] == origin for stream in self.digest.keys(bucket_of(origin)))
 
+    def has_later(self, stream: Stream) -> bool:
+        """Whether its origin has begun a stream after this one."""
+        origin, epoch = stream
+        return any(other[0] == origin and other[1] > epoch for other in self.digest.keys(bucket_of(origin)))
+
     def knows(self, stream: Stream) -> bool:
         """Whether it has ever been heard of."""
         return stream in self._at
 
-    def expire(self, known: Container[str], now: float, age: float) -> None:
-        """Streams that have not moved for `age` seconds, and whose origin is not `known` any more, are told to nobody.
+    def expire(self, known: Container[str], now: float, age: float) -> list[Stream]:
+        """Forget streams; which.
+
+        Streams that have not moved for `age` seconds, and whose origin is not `known` any more, are told to nobody.
 
         After as long again they are forgotten: by then nobody is left who would tell us of them as something new.
         """
+        forgotten = list[Stream]()
         for stream, position in list(self._at.items()):
             if stream[0] in known:
                 if self._idle.pop(stream, None) is not None:
@@ -57,6 +65,8 @@ class Positions:
                 self.digest.drop(bucket_of(stream[0]), stream)
                 if now - since > 2 * age:
                     del self._at[stream], self._idle[stream]
+                    forgotten.append(stream)
+        return forgotten
 
     def in_bucket(self, bucket: int) -> list[tuple[str, int, int]]:
         """(origin, epoch, position) of the streams of one bucket."""

@@ -44,6 +44,8 @@ class _Lines:
 class MemoryLog:
     """Bundles by stream and seq, in order of arrival for retention by age, number and bytes.
 
+    Age spares the newest bundle of a stream: without it nobody could prove how far the stream went.
+
     Appending is in seq order, but a stream may begin anywhere, and anew after a gap: then what was held is dropped,
     since a log with a hole can serve neither side of it in order.
     """
@@ -53,6 +55,8 @@ class MemoryLog:
     """Bytes held."""
     _streams: dict[Stream, _Lines] = attrs.field(factory=dict)
     _arrivals: deque[tuple[float, Stream, int]] = attrs.field(factory=deque)
+    _spared: dict[Stream, None] = attrs.field(factory=dict)
+    """Streams of which only the newest bundle is left, in the order in which age would have taken that, too."""
     _count: int = 0
 
     def append(self, stream: Stream, seq: int, line: bytes, now: float) -> None:
@@ -61,13 +65,15 @@ class MemoryLog:
         if held is None:
             held = self._streams[stream] = _Lines(seq)
         elif seq != held.end:
-            while held.first < held.end:
-                self._drop_first(stream, held)
+            self.forget(stream)
             held = self._streams[stream] = _Lines(seq)
         held.lines.append(line)
         self.size += len(line)
         self._count += 1
         self._arrivals.append((now, stream, seq))
+        if stream in self._spared:
+            del self._spared[stream]
+            self._drop_first(stream, held)
         if self._count > self.config.retention_count or self.size > self.config.retention_bytes:
             self.expire(now)
 
@@ -93,15 +99,26 @@ class MemoryLog:
     def expire(self, now: float) -> None:
         """Drop what retention no longer keeps, oldest arrivals first."""
         oldest = now - self.config.retention_age
-        while self._arrivals and (
-            self._arrivals[0][0] < oldest
-            or self._count > self.config.retention_count
-            or self.size > self.config.retention_bytes
-        ):
+        while self._arrivals and (self._arrivals[0][0] < oldest or self._is_full()):
             _, stream, seq = self._arrivals.popleft()
             held = self._streams.get(stream)
             if held is not None and held.first == seq:
-                self._drop_first(stream, held)
+                if held.end == seq + 1:
+                    self._spared[stream] = None
+                else:
+                    self._drop_first(stream, held)
+        while self._spared and self._is_full():
+            self.forget(next(iter(self._spared)))
+
+    def _is_full(self) -> bool:
+        return self._count > self.config.retention_count or self.size > self.config.retention_bytes
+
+    def forget(self, stream: Stream) -> None:
+        """Drop what is held of a stream."""
+        self._spared.pop(stream, None)
+        held = self._streams.get(stream)
+        while held is not None and held.first < held.end:
+            self._drop_first(stream, held)
 
     def commit(self) -> None:
         """Memory needs none."""

@@ -79,7 +79,7 @@ class Tree:
         duplicates, self._duplicates = self._duplicates, {}
         for flow in duplicates.values():
             if flow.eager and flow.link.id != self._parent and self._others(flow):
-                flow.eager = False
+                self._rest(flow)
                 self.turn.counts["pruned"] += 1
                 self.links.send(flow.link, wire.Prune(flow.grafts_heard))
 
@@ -94,8 +94,12 @@ class Tree:
             self.turn.counts["prune_refused"] += 1
             self.catchup.stay_eager(link)
         else:
-            flow.eager = False
-            flow.cursor = {stream: cursor for stream, cursor in flow.cursor.items() if stream in flow.owed}
+            self._rest(flow)
+
+    def _rest(self, flow: Flow) -> None:
+        """The link is lazy; what was asked for on it is still sent."""
+        flow.eager = False
+        flow.cursor = {stream: cursor for stream, cursor in flow.cursor.items() if stream in flow.owed}
 
     def _others(self, flow: Flow) -> bool:
         return any(other.eager and other.live and other is not flow for other in self.spread.flows.values())

@@ -2,9 +2,11 @@
 
     python -m twisted_p2p.sim list
     python -m twisted_p2p.sim run halves-partitioned --peers 50 --seed 7
+    python -m twisted_p2p.sim fuzz --seeds 2000
 
-What `run` writes to standard output depends on the scenario's name, the number of peers and the seed alone. It exits
-with 1 where the contract is violated.
+`run` plays a scenario, `fuzz` faults by chance, one plan for each seed; where one violates the contract it is made
+short, and printed. What they write to standard output depends on their arguments alone. They exit with 1 where the
+contract is violated, `fuzz` also where one of the faults, or of the outcomes that are wanted, did not occur.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from hashlib import sha256
 
 import attrs
 
+from twisted_p2p.sim import fuzz
 from twisted_p2p.sim.checks import settles
 from twisted_p2p.sim.scenarios import SCENARIOS, NotBuilt
 from twisted_p2p.sim.world import BEGINNING, World
@@ -110,12 +113,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     run.add_argument("--peers", type=int, default=20, help="how many the network begins with (at least 4)")
     run.add_argument("--seed", type=int, default=0, help="all chance comes from it")
     run.add_argument("--seeds", type=int, default=1, help="play so many seeds, from --seed on")
+    fuzzing = commands.add_parser("fuzz", help="play faults by chance")
+    fuzzing.add_argument("--seeds", type=int, default=200, help="how many plans")
+    fuzzing.add_argument("--first", type=int, default=0, help="the first one's seed")
+    fuzzing.add_argument("--peers", type=int, default=fuzz.PEERS, help="how many a network begins with (at least 4)")
     options = parser.parse_args(argv)
     if options.command == "list":
         print("\n".join(SCENARIOS))
         return 0
     if options.peers < 4:
         parser.error("--peers must be at least 4: with fewer there is nothing to cut in two")
+    if options.command == "fuzz":
+        return _fuzz(options.first, options.seeds, options.peers)
     names = list(SCENARIOS) if options.name == "all" else [options.name]
     return max(_run(name, options.peers, options.seed, options.seeds) for name in names)
 
@@ -130,6 +139,37 @@ def _run(name: str, peers: int, first: int, seeds: int) -> int:
         print(f"  {took:.1f} s of real time, {outcome.world.events / took:,.0f} events a second", file=sys.stderr)
         code = max(code, bool(outcome.violations))
     return code
+
+
+def _fuzz(first: int, seeds: int, peers: int) -> int:
+    occurred: Counter[str] = Counter(dict.fromkeys((*fuzz.FAULTS, *fuzz.OUTCOMES), 0))
+    bad, events, begin = 0, 0, time.perf_counter()
+    for seed in range(first, first + seeds):
+        result = fuzz.play(fuzz.draw(seed, peers))
+        occurred.update({what: 1 for what, times in result.happened.items() if times})
+        events += result.events
+        if result.violations:
+            bad += 1
+            print(_failed(seed, peers, result), flush=True)
+        if (seed - first) % 50 == 49:
+            took = time.perf_counter() - begin
+            print(f"  {seed - first + 1} of {seeds} seeds, {events / took:,.0f} events a second", file=sys.stderr)
+    print(f"{seeds} seeds from {first} on, {peers} peers: {bad} violate the contract. Seeds with each:")
+    for what, number in occurred.items():
+        print(f"  {number:6} {what}")
+    missing = [what for what, number in occurred.items() if not number]
+    if missing:
+        print(f"  did not occur: {', '.join(missing)}")
+    return int(bool(bad or missing))
+
+
+def _failed(seed: int, peers: int, result: fuzz.Result) -> str:
+    short = fuzz.play(fuzz.shrink(result.plan))
+    lines = [f"seed {seed}", *(f"  VIOLATED {violation}" for violation in result.violations[:SHOWN])]
+    lines += ["  what is needed of it:", fuzz.describe(short.plan)]
+    lines += [f"  VIOLATED {violation}" for violation in short.violations[:SHOWN]]
+    lines += [f"  repeat it: python -m twisted_p2p.sim fuzz --first {seed} --seeds 1 --peers {peers}"]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from twisted_p2p.core.actions import Actions, Bundle, Changed, Deliver, Dial, Fi
 from twisted_p2p.core.config import Config
 from twisted_p2p.core.peer import PeerCore
 from twisted_p2p.core.streamlog import MemoryLog
-from twisted_p2p.interfaces import ISigner
+from twisted_p2p.interfaces import ISigner, Stream
 from twisted_p2p.shell import IPeerShell, SteadyClock, Told
 
 if TYPE_CHECKING:
@@ -47,11 +47,21 @@ class SimPeer:
         """Bytes that it reads in a second; 0: all that come."""
         self.said: list[tuple[float, bytes]] = []
         """When it broadcast what."""
+        self.seqs: dict[bytes, range] = {}
+        """The bundles in one of which each of these is."""
+        self.member_since: float | None = None
+        """When it became a member, in the world's time."""
+        self._since: float | None = None
         self._steady = SteadyClock()
         self._reading = 0.0
         self.left: Deferred[None] = Deferred()
         self._waiting: list[Callable[[], object]] = []
         self._timer: Call | None = None
+
+    @property
+    def stream(self) -> Stream:
+        """What it broadcasts."""
+        return self.core.spread.own
 
     def __repr__(self) -> str:
         return f"<{self.name} {self.peer[:6]}>"
@@ -72,7 +82,9 @@ class SimPeer:
         """Broadcast encoded messages; a stopped process says nothing."""
         if self.running and not self.frozen:
             self.said += [(self.world.now, message) for message in encoded]
+            first = self.core.positions.of(self.stream)
             self.do(lambda now: self.core.broadcast(list(encoded), now))
+            self.seqs.update(dict.fromkeys(encoded, range(first, self.core.positions.of(self.stream))))
 
     def leave(self) -> Deferred[None]:
         """Leave gracefully."""
@@ -111,6 +123,9 @@ class SimPeer:
             self._waiting.append(lambda: self.do(call))
             return
         self._perform(call(self._steady.read(self.world.now + self.clock_error)))
+        if self.core.member_since != self._since:
+            self._since = self.core.member_since
+            self.member_since = None if self._since is None else self.world.now
         self._set_timer()
 
     def _set_timer(self) -> None:
@@ -159,9 +174,3 @@ class SimPeer:
             self.gaps.append(told)
         else:
             self.changes.append(told)
-
-    @property
-    def member_since(self) -> float | None:
-        """When it became a member, in the world's time."""
-        since = self.core.member_since
-        return None if since is None else since - self.clock_error - self._steady.offset

@@ -1,0 +1,314 @@
+"""Faults by chance: a plan is drawn from a seed, played, and, where it violates the contract, made short.
+
+The settings are drawn so small that logs forget, what is held back overflows, and views are full: what is rare in a
+large network happens in a small one within seconds.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import attrs
+
+from twisted_p2p.core.config import LAN, Config
+from twisted_p2p.sim.checks import settles
+from twisted_p2p.sim.peer import SimPeer
+from twisted_p2p.sim.scenarios import say
+from twisted_p2p.sim.signing import CheapSigner
+from twisted_p2p.sim.world import World
+
+PEERS = 8
+"""How many a network begins with, unless told otherwise."""
+SECONDS = 30.0
+"""Virtual seconds in which a plan's steps happen."""
+REST = 150.0
+"""Virtual seconds within which all must have come to rest after the last fault."""
+OUTCOMES = {
+    "gaps told": "gaps",
+    "grafts": "grafts",
+    "prunes": "pruned",
+    "refutations": "refuted",
+    "early bundles dropped": "early_dropped",
+}
+"""What the core counts that is to happen somewhere in many seeds, and its name there."""
+
+
+@attrs.frozen
+class Step:
+    """What happens when. `chance` decides whom it strikes, out of those that are there then."""
+
+    at: float
+    what: str
+    chance: int
+
+    def __str__(self) -> str:
+        return f"{self.at:6.2f} s  {self.what} ({self.chance})"
+
+
+@attrs.frozen
+class Plan:
+    """A network, and what is done to it."""
+
+    seed: int
+    peers: int
+    config: Config
+    latency: tuple[float, float]
+    bandwidth: float
+    steps: tuple[Step, ...]
+
+
+@attrs.define(eq=False)
+class Play:
+    """A plan that is being played."""
+
+    world: World
+    plan: Plan
+    happened: Counter[str] = attrs.field(factory=Counter)
+
+    def strike(self, step: Step) -> None:
+        """Let a step happen."""
+        self.happened[step.what] += 1
+        if self.world.peers[0].address not in self.world.listening and len(self.world.running) < 3:
+            self.again(self.world.peers[0], same_key=False)
+        while len(self.world.running) < 3:
+            self.join(self.world.add())
+        FAULTS[step.what](self, random.Random(f"{self.plan.seed} {step.chance}"))
+
+    def someone(self, rng: random.Random) -> SimPeer:
+        """A peer that is up."""
+        return rng.choice(self.world.running)
+
+    def join(self, peer: SimPeer) -> None:
+        """Start a peer that joins through the first one's address and two others."""
+        addresses = [other.address for other in self.world.running[:3]]
+        peer.start()
+        peer.join([self.world.peers[0].address, *addresses])
+
+    def again(self, peer: SimPeer, same_key: bool) -> None:
+        """Start a peer that has died anew, at the same address, without its log."""
+        signer = CheapSigner(peer.peer) if same_key else None
+        if peer.address in self.world.listening:
+            return
+        name = f"{peer.name}+"
+        new = self.world.add(name=name, signer=signer, address=peer.address)
+        if peer.address == self.world.peers[0].address:
+            new.start()
+            new.join([other.address for other in self.world.running if other is not new][:3], genesis=True)
+        else:
+            self.join(new)
+
+    def later(self, seconds: float, call: Callable[[], object]) -> None:
+        """Call it so much later, or when the steps are over."""
+        self.world.at(self.world.now + seconds, call)
+
+
+Fault = Callable[[Play, random.Random], None]
+FAULTS: dict[str, Fault] = {}
+
+
+def fault(function: Fault) -> Fault:
+    """Put it on the list, under its own name in words."""
+    FAULTS[function.__name__.strip("_").replace("_", " ")] = function
+    return function
+
+
+@fault
+def _one_talks(play: Play, rng: random.Random) -> None:
+    say([play.someone(rng)], rng.randint(1, 30), at_once=rng.choice((1, 1, 10)))
+
+
+@fault
+def _all_talk(play: Play, rng: random.Random) -> None:
+    say(play.world.running, rng.randint(1, 3))
+
+
+@fault
+def _long_speech(play: Play, rng: random.Random) -> None:
+    say([play.someone(rng)], rng.randint(5, 40), "x" * rng.choice((500, 5_000)))
+
+
+@fault
+def _crash(play: Play, rng: random.Random) -> None:
+    running = play.world.running
+    if len(running) > 2:
+        rng.choice(running).kill()
+
+
+@fault
+def _crash_of_many(play: Play, rng: random.Random) -> None:
+    running = play.world.running
+    for peer in rng.sample(running, len(running) // 3):
+        peer.kill()
+
+
+@fault
+def _restart(play: Play, rng: random.Random) -> None:
+    peer = play.someone(rng)
+    peer.kill()
+    play.later(rng.uniform(0, 8), lambda: play.again(peer, same_key=False))
+
+
+@fault
+def _restart_with_the_same_key(play: Play, rng: random.Random) -> None:
+    peer = play.someone(rng)
+    peer.kill()
+    play.later(rng.uniform(0.1, 8), lambda: play.again(peer, same_key=True))
+
+
+@fault
+def _flapping(play: Play, rng: random.Random) -> None:
+    peer = play.someone(rng)
+    address = peer.address
+    for n in range(4):
+        play.later(1.5 * n, lambda: _kill_at(play, address))
+        play.later(1.5 * n + 0.7, lambda: play.again(peer, same_key=False))
+
+
+def _kill_at(play: Play, address: tuple[str, int]) -> None:
+    there = play.world.listening.get(address)
+    if there is not None:
+        there.kill()
+
+
+@fault
+def _leave(play: Play, rng: random.Random) -> None:
+    running = [peer for peer in play.world.running[1:] if not peer.frozen]
+    if len(running) > 2:
+        rng.choice(running).leave()
+
+
+@fault
+def _newcomer(play: Play, rng: random.Random) -> None:
+    play.join(play.world.add())
+
+
+@fault
+def _freeze(play: Play, rng: random.Random) -> None:
+    peer = play.someone(rng)
+    peer.freeze()
+    play.later(rng.choice((1, 3, 20)), peer.thaw)
+
+
+@fault
+def _cut(play: Play, rng: random.Random) -> None:
+    one, other = rng.sample(play.world.running, 2)
+    play.world.cut(one, other, both=rng.random() < 0.5)
+    play.later(rng.choice((1, 5, 20)), play.world.heal)
+
+
+@fault
+def _partition(play: Play, rng: random.Random) -> None:
+    running = play.world.running
+    left = rng.sample(running, rng.randint(1, len(running) - 1))
+    play.world.partition(left, [peer for peer in running if peer not in left])
+    play.later(rng.choice((2, 10, 30)), play.world.heal)
+
+
+@fault
+def _slow_reader(play: Play, rng: random.Random) -> None:
+    peer = play.someone(rng)
+    peer.read_rate = rng.choice((3_000, 30_000))
+    play.later(rng.choice((3, 15)), lambda: setattr(peer, "read_rate", 0.0))
+
+
+@fault
+def _clock_step(play: Play, rng: random.Random) -> None:
+    play.someone(rng).clock_error += rng.choice((-3600, -5, 5, 3600))
+
+
+def draw(seed: int, peers: int = PEERS) -> Plan:
+    """The plan of a seed."""
+    rng = random.Random(f"plan {seed}")
+    target = rng.choice((2, 3, 4))
+    config = attrs.evolve(
+        LAN,
+        active_target=target,
+        active_max=2 * target,
+        retention_count=rng.choice((40, 100, 100_000)),
+        retention_age=rng.choice((10.0, 60.0, 3_600.0)),
+        early_max=rng.choice((2, 20, 1_000)),
+        burst=rng.choice((2_000, 65_536)),
+        bundle_bytes=rng.choice((500, 32_768)),
+        max_wants=rng.choice((10, 10_000)),
+        page=rng.choice((2, 300)),
+    )
+    names = rng.sample(list(FAULTS), rng.randint(2, len(FAULTS)))
+    talk = [name for name in FAULTS if "talk" in name]
+    steps = [
+        Step(round(rng.uniform(0, SECONDS), 2), rng.choice(names if rng.random() < 0.5 else talk), rng.getrandbits(32))
+        for _ in range(rng.randint(5, 40))
+    ]
+    return Plan(
+        seed,
+        peers,
+        config,
+        rng.choice(((0.0005, 0.005), (0.01, 0.1), (0.05, 0.4))),
+        rng.choice((0.0, 0.0, 100_000.0)),
+        tuple(sorted(steps, key=lambda step: step.at)),
+    )
+
+
+@attrs.frozen
+class Result:
+    """What became of a plan."""
+
+    plan: Plan
+    violations: Sequence[str]
+    happened: Counter[str]
+    """How often each fault and each of `OUTCOMES` did."""
+    events: int
+
+
+def play(plan: Plan) -> Result:
+    """Play a plan; the contract is checked once all has come to rest."""
+    world = World(plan.seed, config=plan.config, latency=plan.latency, bandwidth=plan.bandwidth)
+    playing = Play(world, plan)
+    world.genesis()
+    for _ in range(plan.peers - 1):
+        world.newcomer()
+    world.run(2)
+    begin = world.now
+    for step in plan.steps:
+        world.run(max(0.0, begin + step.at - world.now))
+        playing.strike(step)
+    world.run(31)
+    if world.peers[0].address not in world.listening:
+        playing.again(world.peers[0], same_key=False)
+    say(world.running)
+    found = settles(world, REST)
+    for peer in world.peers:
+        for name, counted in OUTCOMES.items():
+            playing.happened[name] += peer.core.turn.counts[counted]
+    return Result(plan, found, playing.happened, world.events)
+
+
+def shrink(plan: Plan) -> Plan:
+    """A plan without the steps that its violation does not need."""
+    size = max(1, len(plan.steps) // 2)
+    while size:
+        first = 0
+        while first < len(plan.steps):
+            fewer = attrs.evolve(plan, steps=plan.steps[:first] + plan.steps[first + size :])
+            if play(fewer).violations:
+                plan = fewer
+            else:
+                first += size
+        size //= 2
+    return plan
+
+
+def describe(plan: Plan) -> str:
+    """The plan in words: what differs from the usual settings, and the steps."""
+    unusual = [
+        f"{field.name}={getattr(plan.config, field.name):g}"
+        for field in attrs.fields(Config)
+        if getattr(plan.config, field.name) != getattr(LAN, field.name)
+    ]
+    lines = [
+        f"  {plan.peers} peers, latency {plan.latency[0]:g} to {plan.latency[1]:g} s, {plan.bandwidth:g} bytes/s",
+        f"  {', '.join(unusual)}",
+        *(f"  {step}" for step in plan.steps),
+    ]
+    return "\n".join(lines)
