@@ -74,8 +74,9 @@ class ProbeTests(DetectionCase):
         """In each interval one peer of the directory that is no neighbour is dialled."""
         self.begin(ALICE, known=(CAROL,))
         for _ in range(5):
-            self.assertEqual((self.probe(CAROL).host), CAROL.address[0])
-            self.stage.core.detection._probing.clear()
+            line = self.stage.connect(CAROL, self.probe(CAROL))
+            line.shake_hands()
+            line.close()
 
     def test_neighbours_are_not_probed(self) -> None:
         """Neighbours are watched by their links, and are not dialled."""
@@ -161,7 +162,7 @@ class SuspicionTests(DetectionCase):
     def test_own_word_alone(self) -> None:
         """However often we fail ourselves: while the witnesses say nothing the peer is not declared failed."""
         self.suspect()
-        self.assertGreater(self.fail_dials(120), 10)
+        self.assertGreater(self.fail_dials(120), 4)
         self.assertEqual((self.failed, self.suspected), ([], [CAROL.peer]))
 
     def test_witness_alone(self) -> None:
@@ -368,3 +369,71 @@ class WitnessTests(DetectionCase):
         line = self.stage.meet(DAVE)
         line.send(wire.Suspect(CAROL.peer, CAROL.record().incarnation))
         self.assertEqual(self.stage.take_dials(), [])
+
+    def spam(self, seconds: float, *puppets: Puppet, answer: Puppet | None = None) -> int:
+        """For so long Alice asks about these ten times a second, and hears that they are not reached.
+
+        How often that made us dial the first one's address. `answer`: who is there, if anybody.
+        """
+        count = 0
+        for _ in range(round(seconds * 10)):
+            self.alice.send(*(wire.Suspect(puppet.peer, puppet.record().incarnation) for puppet in puppets))
+            self.assertLessEqual({f.reached for f in self.alice.take() if isinstance(f, wire.Verdict)}, {False})
+            for dial in self.stage.take_dials():
+                count += (dial.host, dial.port) == puppets[0].address
+                if answer is None:
+                    self.stage.fail(dial)
+                else:
+                    self.stage.connect(answer, dial).shake_hands()
+            self.stage.pass_time(0.1)
+        return count
+
+    def test_asked_again_and_again(self) -> None:
+        """A neighbour can't make us dial an address in vain but with growing pauses; it is told what we know."""
+        self.assertEqual(self.spam(LAN.redial_first - 0.1, CAROL), 1)
+        self.assertEqual(self.ask(), [])
+        self.assertEqual(self.verdicts(self.alice), [False])
+        self.assertLessEqual(self.spam(600, CAROL), 6 + 600 / LAN.redial_max)
+
+    def test_by_many_names(self) -> None:
+        """Nor by inventing peers that are all at that address."""
+        there = [Puppet(number) for number in range(0x50, 0x60)]
+        for puppet in there:
+            puppet.address = CAROL.address
+            self.alice.send(wire.JoinedInNetwork(puppet.record()))
+        self.assertLessEqual(self.spam(600, *there), 6 + 600 / LAN.redial_max)
+
+    def test_somebody_else_there(self) -> None:
+        """Nor if somebody answers there who is not the one that was named."""
+        self.assertLessEqual(self.spam(600, CAROL, answer=DAVE), 6 + 600 / LAN.redial_max)
+
+    def test_found_again(self) -> None:
+        """Once it is found there the pauses begin anew."""
+        self.spam(100, CAROL)
+        line = self.stage.connect(CAROL, self.probe_again())
+        line.shake_hands()
+        line.close()
+        [dial] = self.ask()
+        self.stage.fail(dial)
+        self.stage.pass_time(LAN.redial_first + 0.1)
+        self.assertEqual(len(self.ask()), 1)
+
+    def probe_again(self) -> Dial:
+        """Wait until Carol is dialled again, however long that takes."""
+        for _ in range(600):
+            dials = self.stage.take_dials()
+            if dials:
+                return dials[0]
+            self.stage.pass_time(0.1)
+        self.fail("Carol was not dialled")
+
+    def test_being_probed(self) -> None:
+        """Who is asked about a peer that it has just reached says so, and does not dial it once more."""
+        line = self.stage.connect(CAROL, self.ask()[0])
+        line.shake_hands()
+        for _ in range(20):
+            self.assertEqual(self.ask(), [])
+        self.assertEqual(self.verdicts(self.alice), [True] * 21)
+        line.close()
+        self.assertEqual(len(self.ask()), 1)
+        self.assertEqual(self.stage.core.detection._probed, {})

@@ -212,6 +212,31 @@ class InventedStreamsTests(StageCase):
         self.stage.pass_time(2 * LAN.gap_patience)
         self.assertEqual((len(self.stage.core.catchup.wants), len(self.stage.core.positions)), (0, 0))
 
+    def test_wants_of_others(self) -> None:
+        """While a liar claims to be ahead on invented streams, what others are ahead on is asked for all the same."""
+        line = self.hostile(max_wants=90)
+        honest, carol = self.stage.befriend(Puppet(0x11)), Puppet(0x30)
+        line.send(wire.Frontier(invented(200)))
+        self.assertEqual(len(self.stage.core.catchup.wants), 90)
+        honest.send_lines(carol.bundle(2))
+        line.send(wire.Frontier(invented(200, 1)))
+        self.stage.pass_time(2 * LAN.graft_timeout)
+        asked = [position for frame in honest.take_kind(wire.Graft) for position in frame.streams]
+        self.assertIn((*carol.stream, 1), asked)
+        self.assertEqual(len(self.stage.core.catchup.wants), 90)
+
+    def test_wants_are_shared(self) -> None:
+        """Neighbours that all claim to be ahead on more than may be asked for get the same share of it, and no more."""
+        lines = [self.hostile(max_wants=90), *(self.stage.befriend(Puppet(n)) for n in (0x11, 0x12))]
+        for salt, line in enumerate(lines):
+            line.send(wire.Frontier(invented(200, salt)))
+        self.assertEqual(len(self.stage.core.catchup.wants), 90)
+        for salt in range(3):
+            streams = {(origin, epoch) for origin, epoch, _ in invented(200, salt)}
+            self.assertIn(len(streams & set(self.stage.core.catchup.wants)), (29, 30, 31))
+        self.stage.pass_time(2 * LAN.gap_patience)
+        self.assertEqual((self.stage.core.catchup.wants, self.stage.core.catchup._raised), ({}, {}))
+
     def test_first_comparison_without_end(self) -> None:
         """A first comparison that goes on for more pages than there may be positions ends the link."""
         self.stage = Stage(attrs.evolve(LAN, max_streams=1000))
@@ -248,6 +273,99 @@ class InventedStreamsTests(StageCase):
         self.assertEqual(self.stage.seqs(Puppet(0x20).stream), [1, 2])
 
 
+class InventedPeersTests(StageCase):
+    """Facts about peers that do not exist, or that are not as they are said to be."""
+
+    def records(self, count: int, state: str = "alive") -> list[Record]:
+        """Signed by keys that the liar has made up."""
+        made: list[Record] = []
+        for n in range(count):
+            signer = CheapSigner(hashlib.sha256(b"peer %d" % n).hexdigest())
+            said = (signer.peer, FIRST, state, f"10.9.{n >> 8}.{n & 255}", 5050, "")
+            sig = signer.sign(wire.record_bytes(NETWORK, *said))
+            made.append(Record(*said[:5], sig))  # type: ignore[arg-type]
+        return made
+
+    def facts(self, line: Line) -> int:
+        """How many facts were passed on to a neighbour since this was last called."""
+        count = 0
+        for frame in line.take():
+            if isinstance(frame, wire.NodesInNetwork):
+                count += len(frame.nodes) + len(frame.claims)
+            count += isinstance(frame, (wire.JoinedInNetwork, wire.FailedInNetwork))
+        return count
+
+    def test_flood(self) -> None:
+        """One neighbour can't fill the directory at once, and keeps nobody else out of it."""
+        line = self.hostile(max_peers=3000)
+        other = self.stage.befriend(Puppet(0x11))
+        other.take()
+        records = self.records(4000)
+        line.send(*map(wire.JoinedInNetwork, records))
+        line.send(*(wire.NodesInNetwork(records[begin : begin + 500]) for begin in range(0, 4000, 500)))
+        known = LAN.introductions_burst + 3
+        self.assertEqual(len(self.stage.core.membership.entries), known)
+        self.assertEqual(self.facts(other), LAN.introductions_burst)
+        self.assertGreaterEqual(self.stage.counts["records_over_rate"], 3000)
+        self.stage.meet(Puppet(0x20))
+        other.send(wire.JoinedInNetwork(Puppet(0x21).record()))
+        self.assertEqual(len(self.stage.core.membership.entries), known + 2)
+        self.stage.pass_time(30 * LAN.introductions_interval)
+        line.send(*map(wire.JoinedInNetwork, records))
+        self.assertLessEqual(len(self.stage.core.membership.entries), known + 2 + 30)
+
+    def test_in_answer_to_a_comparison(self) -> None:
+        """Nor by answering our comparisons, for which we have asked."""
+        line, records = self.hostile(), self.records(4000)
+        for begin in range(0, 4000, 200):
+            line.send(wire.Roots("0" * 16, "0" * 16))
+            line.send(wire.NodesInNetwork(records[begin : begin + 200], again=True))
+        self.assertEqual(len(self.stage.core.membership.entries), LAN.introductions_burst + 2)
+
+    def test_full_of_the_departed(self) -> None:
+        """A directory that is full of peers which have departed still takes in who comes."""
+        line = self.hostile(max_peers=50)
+        line.send(wire.NodesInNetwork(self.records(100, "left")))
+        self.assertEqual(self.stage.counts["directory_full"], 52)
+        for number in range(0x20, 0x2A):
+            self.stage.meet(Puppet(number))
+            self.assertTrue(self.stage.core.membership.is_alive(Puppet(number).peer))
+        self.assertEqual(len(self.stage.core.membership.entries), 50)
+
+    def test_accusations(self) -> None:
+        """One that accuses everybody of having failed is believed, and passed on, at a bounded rate."""
+        line = self.hostile()
+        other = self.stage.befriend(Puppet(0x11))
+        accused = [Puppet(number) for number in range(0x81, 0x81 + 120)]
+        line.send(wire.NodesInNetwork([puppet.record() for puppet in accused]))
+        other.take()
+        line.send(*(wire.FailedInNetwork(line.puppet.claim(puppet.peer)) for puppet in accused))
+        self.assertEqual(self.facts(other), LAN.facts_burst)
+        self.assertEqual(self.stage.counts["claims_over_rate"], 20)
+        other.send(*(wire.FailedInNetwork(other.puppet.claim(puppet.peer)) for puppet in accused[100:]))
+        self.assertEqual(len(self.stage.told(Kind.FAILED)), 120)
+
+    def test_accused_ourselves(self) -> None:
+        """One that accuses us whenever we refute makes us tell everybody at a bounded rate."""
+        line = self.hostile()
+        other = self.stage.befriend(Puppet(0x11))
+        other.take()
+        for _ in range(300):
+            line.send(wire.FailedInNetwork(line.puppet.claim(OWN, self.stage.core.membership.own.incarnation - FIRST)))
+            self.stage.pass_time(0.01)
+        told = self.facts(other)
+        self.assertTrue(LAN.facts_burst <= told <= LAN.facts_burst + 4, told)
+
+    def test_speaks_of_itself(self) -> None:
+        """One that says something new of itself all the time is passed on at that rate, too."""
+        line = self.hostile()
+        other = self.stage.befriend(Puppet(0x11))
+        other.take()
+        for life in range(2, 500):
+            line.send(wire.JoinedInNetwork(line.puppet.record(life)))
+        self.assertEqual(self.facts(other), LAN.facts_burst)
+
+
 class LongFactsTests(StageCase):
     """Facts as long as the wire allows."""
 
@@ -280,6 +398,7 @@ class LongFactsTests(StageCase):
         for begin in range(0, size, 50):
             line.send(wire.NodesInNetwork(accusers[begin : begin + 50]))
             part = dead[begin : begin + 50]
+            line.send(wire.NodesInNetwork(part))
             claims = [self.claim(one, two.peer) for one, two in zip(part, accusers[begin:], strict=False)]
             line.send(wire.NodesInNetwork(part, claims))
         self.assertEqual(len(self.stage.core.membership.departed()), size)
@@ -363,6 +482,26 @@ class BoundTests(StageCase):
 
 class LyingBaselineTests(WorldCase):
     """A member tells newcomers false positions."""
+
+    def test_only_newcomers_are_harmed(self) -> None:
+        """A position that is too high makes those skip who join through the liar, and nobody who was there before."""
+        stream, liar = self.origin.core.spread.own, self.liar.core
+
+        def stay(link: Link, frame: wire.AskRandomNode) -> None:
+            liar.links.send(link, wire.ResponseRandomNode(None))
+
+        def lie(link: Link, frame: wire.GiveNodesInNetwork) -> None:
+            records = [entry.record for entry in liar.membership.entries.values()]
+            liar.links.send(link, wire.NodesInNetwork(records, [], [(*stream, 1000)]))
+
+        liar._routes |= {wire.AskRandomNode: stay, wire.GiveNodesInNetwork: lie}
+        newcomers = [self.world.newcomer(self.liar) for _ in range(3)]
+        self.world.run(10)
+        self.assertEqual([peer.core.positions.of(stream) for peer in newcomers], [1000] * 3)
+        self.world.run(2 * LAN.gap_patience)
+        self.check_messages()
+        heard = [len([b for b in peer.received if b.origin == self.origin.peer]) for peer in newcomers]
+        self.assertEqual((heard, [peer.gaps for peer in newcomers]), ([0, 0, 0], [[], [], []]))
 
     def test_own_position(self) -> None:
         """A baseline does not move what a newcomer has itself said: its first words reach everybody."""

@@ -261,6 +261,122 @@ class TroubleTests(JoinCase):
         self.assertIsNone(line.ended)
 
 
+class HostileTests(JoinCase):
+    """The genesis, or the contact that it names, answers with nonsense."""
+
+    def contact(self) -> Line:
+        """The newcomer has asked the contact for nodes to connect to."""
+        genesis = self.reach(GENESIS)
+        genesis.send(wire.ResponseRandomNode(CONTACT.record()))
+        return self.reach(CONTACT)
+
+    def invented(self, number: int, host: str, port: int = 5050) -> wire.Record:
+        """A record of a peer that somebody has made up, with a good signature."""
+        return Puppet(number).record(address=(host, port))
+
+    def hosts(self, purpose: Purpose = Purpose.NEIGHBOUR) -> list[str]:
+        """Where the newcomer has dialled, the genesis for a neighbour left out."""
+        dials = self.dials(purpose)
+        return [dial.host for dial in dials if purpose is not Purpose.NEIGHBOUR or dial.host != GENESIS.address[0]]
+
+    def fail_all(self, purpose: Purpose = Purpose.NEIGHBOUR) -> list[str]:
+        """Nobody is where the newcomer has dialled; where that was."""
+        hosts = self.hosts(purpose)
+        for dial in self.dials(purpose):
+            self.stage.dials.remove(dial)
+            self.stage.fail(dial)
+        return hosts
+
+    def test_empty_list(self) -> None:
+        """A contact that names nobody becomes a neighbour itself."""
+        contact = self.contact()
+        contact.send(wire.ConnectableNodes([]))
+        self.accept(contact)
+        self.assertTrue(self.ready)
+
+    def test_itself(self) -> None:
+        """A newcomer that is told to connect to itself does not."""
+        contact = self.contact()
+        contact.send(wire.ConnectableNodes([Puppet(0x80).record(), self.invented(0x80, "10.6.6.6")]))
+        self.accept(contact)
+        self.stage.pass_time(5)
+        self.assertEqual((self.ready, self.hosts()), (True, []))
+
+    def test_too_many(self) -> None:
+        """A contact that names more than a hundred is dropped, and the newcomer tries another way."""
+        contact = self.contact()
+        contact.send(wire.ConnectableNodes([FRIEND.record()] * 101))
+        self.assertEqual(contact.ended and contact.ended.reason, Reason.BAD_FRAME)
+        self.stage.pass_time(2 * LAN.handshake_timeout)
+        self.assertEqual((self.hosts(Purpose.GENESIS), self.hosts()), ([GENESIS.address[0]], []))
+
+    def test_bad_ports(self) -> None:
+        """So is one that passes on a record which is none: no honest peer holds any."""
+        good = wire.encode(wire.ConnectableNodes([FRIEND.record()]))
+        for port in (b"0", b"70000", b"-1", b"null", b'"5050"', b"5050.5"):
+            self.setUp()
+            contact = self.contact()
+            contact.send_lines(good.replace(b'"port":5050', b'"port":%b' % port))
+            self.assertEqual(contact.ended and contact.ended.reason, Reason.BAD_FRAME, port)
+            self.assertEqual(self.hosts(), [])
+
+    def test_odd_addresses(self) -> None:
+        """An address at which nobody can be is tried once like any other, and the join goes on without it."""
+        odd = ["0.0.0.0", "224.0.0.1", "255.255.255.255", "169.254.169.254", "ff02::1", "::", "nowhere.invalid"]
+        contact = self.contact()
+        contact.send(wire.ConnectableNodes([self.invented(number, host) for number, host in enumerate(odd, 0x40)]))
+        self.accept(contact)
+        self.assertTrue(self.ready)
+        tried: list[str] = []
+        for _ in range(50):
+            tried += self.fail_all()
+            self.stage.pass_time(0.1)
+        self.assertEqual(len(tried), len({*tried}))
+        self.assertLessEqual({*tried}, {*odd})
+        self.assertEqual([contact.ended, self.ready], [None, True])
+
+    def test_one_answer_by_the_genesis(self) -> None:
+        """A genesis that names one node after another makes a newcomer dial just the first."""
+        genesis = self.reach(GENESIS)
+        for number in range(0x40, 0x50):
+            genesis.send(wire.ResponseRandomNode(self.invented(number, f"10.6.6.{number}")))
+        self.assertEqual(self.hosts(Purpose.CONTACT), ["10.6.6.64"])
+
+    def test_one_answer_by_the_contact(self) -> None:
+        """A contact that answers again and again makes a newcomer dial no more than it looks for neighbours."""
+        contact, tried = self.contact(), list[str]()
+        for begin in range(0x40, 0x70, 8):
+            nodes = [self.invented(number, f"10.6.6.{number}") for number in range(begin, begin + 8)]
+            contact.send(wire.ConnectableNodes(nodes))
+            tried += self.fail_all()
+        self.assertTrue(0 < len(tried) <= LAN.active_target)
+
+    def test_same_contact_again(self) -> None:
+        """A contact that could not be reached is not dialled again at once, whoever is said to be there this time."""
+        tried = list[str]()
+        for number in (0x40, 0x41, 0x42):
+            genesis = self.reach(GENESIS)
+            genesis.take()
+            genesis.send(wire.ResponseRandomNode(self.invented(number, "10.6.6.6")))
+            tried += self.fail_all(Purpose.CONTACT)
+            self.assertEqual(genesis.take(), [wire.NodeConnAddr(urgent=True)])
+            genesis.close()
+            self.stage.pass_time(0.01)
+            while not self.dials(Purpose.GENESIS):
+                self.stage.pass_time(0.05)
+        self.assertEqual(tried, ["10.6.6.6"])
+
+    def test_first_words(self) -> None:
+        """Whoever is dialled hears our HELLO and nothing else, so nobody can make us say anything to a stranger."""
+        self.contact().send(wire.ConnectableNodes([self.invented(0x40, "10.6.6.6")]))
+        [dial] = [dial for dial in self.dials(Purpose.NEIGHBOUR) if dial.host == "10.6.6.6"]
+        line = self.stage.connect(Puppet(0x41), dial)
+        line.send_lines(b'{"title":"#UNKNOWN"}', b"")
+        [hello] = line.take_all()
+        assert isinstance(hello, wire.Hello)
+        self.assertEqual(hello.record, self.stage.core.membership.own)
+
+
 class SeveralTests(JoinCase):
     """There are several genesis peers."""
 

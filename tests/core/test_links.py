@@ -491,6 +491,85 @@ class PingTests(LinkCase):
         self.check_ended(line, Reason.STUCK, said=False)
 
 
+class SlowReaderTests(LinkCase):
+    """Who asks and does not read lets the answers wait in our memory. There is a bound for each, and one for all."""
+
+    size = 200_000
+
+    def setUp(self) -> None:
+        """A directory of some kilobytes; each link may let so much wait, and all together twice that."""
+        super().setUp()
+        limits = attrs.evolve(LAN, control_max=self.size, control_total=2 * self.size)
+        self.stage = Stage(limits)
+        friend = self.stage.befriend(Puppet(0x7F))
+        friend.send(*(wire.JoinedInNetwork(Puppet(number).record()) for number in range(1, 30)))
+        self.lines = [self.stage.meet(Puppet(number)) for number in range(0x40, 0x44)]
+        for line in (friend, *self.lines):
+            line.answers = False
+            line.written.clear()
+
+    def ask(self, line: Line, size: int) -> None:
+        """Ask for the directory until so much has been written."""
+        while line.ended is None and sum(map(len, line.written)) < size:
+            line.send(wire.GiveNodesInNetwork())
+
+    def reasons(self) -> list[Reason | None]:
+        """Why these links have ended."""
+        return [line.ended and line.ended.reason for line in self.lines]
+
+    def test_each(self) -> None:
+        """One that lets too much wait is ended as stuck."""
+        self.ask(self.lines[0], 2 * self.size)
+        self.assertEqual(self.reasons(), [Reason.STUCK, None, None, None])
+
+    def test_all_together(self) -> None:
+        """If too much waits for all of them together the one for which the most waits is ended, and the others stay."""
+        for line, share in zip(self.lines, (0.4, 0.5, 0.75, 0.6), strict=True):
+            line.congest()
+            self.ask(line, round(share * self.size))
+        self.assertEqual(self.reasons(), [None, None, Reason.STUCK, None])
+
+    def test_congested_later(self) -> None:
+        """It counts from when the link takes no more, however much was written before."""
+        for line, share in zip(self.lines, (0.4, 0.5, 0.75, 0.6), strict=True):
+            self.ask(line, round(share * self.size))
+        for line in self.lines:
+            self.assertEqual(self.reasons(), [None, None, None, None])
+            line.congest()
+        self.assertEqual(self.reasons(), [None, None, Reason.STUCK, None])
+
+    def test_fast_readers(self) -> None:
+        """Any number of links that read what was written may ask for as much as they like."""
+        for line in self.lines:
+            self.ask(line, round(0.9 * self.size))
+        self.assertEqual(self.reasons(), [None, None, None, None])
+
+    def test_pongs(self) -> None:
+        """What was answered by a pong was read, and waits no more."""
+        for line in self.lines:
+            line.congest()
+            self.ask(line, round(0.6 * self.size))
+            line.answers = True
+            self.stage.pass_time(1.2 * LAN.ping_interval)
+        self.assertEqual(self.reasons(), [None, None, None, None])
+
+    def test_ended_while_being_served(self) -> None:
+        """A neighbour that is ended as stuck while it is being served from the log takes no other with it."""
+        self.stage = Stage(attrs.evolve(LAN, control_max=5_000, retention_count=1))
+        for text in "abc":
+            self.stage.broadcast(text)
+        liar, other = self.stage.befriend(self.puppet), self.stage.befriend(Puppet(0x11))
+        own, liar.answers = self.stage.core.spread.own, False
+        for _ in range(60):
+            liar.send(wire.Graft([(*own, 1)]))
+            self.stage.pass_time(0)
+        assert liar.ended is not None
+        self.assertIs(liar.ended.reason, Reason.STUCK)
+        other.take_all()
+        self.stage.broadcast("d")
+        self.assertEqual(other.take_seqs(), [4])
+
+
 class EndTests(LinkCase):
     """How links end, and that nothing of them is left."""
 

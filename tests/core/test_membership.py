@@ -14,7 +14,16 @@ from tests.core.puppet import BEGINNING, NETWORK, OWN, CountingVerifier, Puppet,
 from twisted_p2p.core import wire
 from twisted_p2p.core.actions import Changed, Kind
 from twisted_p2p.core.config import LAN, Config
-from twisted_p2p.core.membership import ALIVE, FAILED, LEFT, Fact, Membership, claim_order, record_order
+from twisted_p2p.core.membership import (
+    ALIVE,
+    FAILED,
+    LEFT,
+    Fact,
+    Membership,
+    TokenBuckets,
+    claim_order,
+    record_order,
+)
 from twisted_p2p.core.turn import Turn
 from twisted_p2p.core.wire import Claim, Record
 from twisted_p2p.sim.signing import CheapSigner
@@ -51,10 +60,15 @@ class Directory:
         self.members.enter()
         self.news()
 
-    def merge(self, *facts: Fact) -> bool:
+    def merge(self, *facts: Fact, source: Puppet | None = None) -> bool:
         """Take these in at once."""
         records = [fact for fact in facts if isinstance(fact, Record)]
-        return self.members.merge(records, [fact for fact in facts if isinstance(fact, Claim)])
+        claims = [fact for fact in facts if isinstance(fact, Claim)]
+        return self.members.merge(records, claims, source.peer if source else "")
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass."""
+        self.turn.timers.advance(self.turn.now + seconds, 1e9)
 
     def told(self) -> list[tuple[Kind, str]]:
         """What the application was told since this was last called."""
@@ -203,6 +217,20 @@ class MergeTests(SynchronousTestCase):
         directory.merge(claim(BOB, ALICE.peer, NOW_MS), record(ALICE, NOW_MS))
         self.assertEqual(directory.status(ALICE), LEFT)
 
+    def test_claim_stays_beside_its_incarnation(self) -> None:
+        """A second record of the same incarnation takes no claim away, and so brings nobody back; a later one does."""
+        twins = [record(ALICE, NOW_MS, address=("10.0.3.1", port)) for port in (1, 2)]
+        low, high = sorted(twins, key=record_order)
+        directory = Directory()
+        directory.merge(low, record(BOB, NOW_MS))
+        directory.merge(claim(BOB, ALICE.peer, NOW_MS))
+        directory.told()
+        directory.merge(high)
+        self.assertEqual(directory.members.entries[ALICE.peer].record, high)
+        self.assertEqual((directory.status(ALICE), directory.told()), (FAILED, []))
+        directory.merge(record(ALICE, NOW_MS + 1))
+        self.assertEqual(directory.status(ALICE), ALIVE)
+
     def test_replayed_alive(self) -> None:
         """An old word of a peer that has failed does not bring it back; a new one of its own does."""
         directory = Directory()
@@ -301,6 +329,169 @@ class RefusedTests(SynchronousTestCase):
         self.assertEqual(directory.turn.counts["directory_full"], 1)
         directory.merge(record(ALICE, NOW_MS, "left"))
         self.assertEqual(directory.status(ALICE), LEFT)
+
+    def test_full_of_departed(self) -> None:
+        """In a full directory the departed make room for the living, who has departed first before the others."""
+        directory = Directory(attrs.evolve(LAN, max_peers=3))
+        directory.merge(record(ALICE, NOW_MS))
+        directory.merge(record(BOB, NOW_MS))
+        directory.merge(record(BOB, NOW_MS, "left"))
+        directory.merge(claim(BOB, ALICE.peer, NOW_MS))
+        directory.merge(record(Puppet(0x44), NOW_MS, "left"))
+        self.assertEqual(set(directory.state()), {ALICE.peer, BOB.peer})
+        directory.merge(record(CAROL, NOW_MS))
+        self.assertEqual(set(directory.state()), {ALICE.peer, CAROL.peer})
+        self.assertEqual([gone.peer for gone in directory.members.departed()], [ALICE.peer])
+        self.assertNotIn(0x22, directory.members.digest.hashes())
+        directory.merge(record(BOB, NOW_MS, "left"))
+        self.assertEqual(set(directory.state()), {ALICE.peer, CAROL.peer})
+
+
+def peer(number: int) -> Puppet:
+    """One of many peers."""
+    puppet = Puppet(0x11)
+    puppet.signer = CheapSigner(f"{number:064x}")
+    puppet.peer = puppet.signer.peer
+    return puppet
+
+
+class RateTests(SynchronousTestCase):
+    """How much one peer may change at once. What is over that is not lost, if it is true: it may come again."""
+
+    def setUp(self) -> None:
+        """A directory with room for a few changes at once, and many peers in it."""
+        rates = attrs.evolve(LAN, facts_burst=3, facts_interval=10.0, introductions_burst=5, introductions_interval=2.0)
+        self.directory = Directory(rates)
+        self.many = [peer(number) for number in range(1, 20)]
+        self.directory.merge(*(record(puppet, NOW_MS) for puppet in (ALICE, BOB, *self.many)))
+        self.directory.news()
+
+    def failed(self) -> int:
+        """How many are thought to have failed."""
+        return len(list(self.directory.members.others(FAILED)))
+
+    def accuse(self, accuser: Puppet, puppets: Sequence[Puppet]) -> int:
+        """Accuse these; how many claims were passed on."""
+        for puppet in puppets:
+            self.assertTrue(self.directory.merge(claim(accuser, puppet.peer, NOW_MS)))
+        return len(self.directory.news())
+
+    def test_accusations(self) -> None:
+        """An accuser is believed so often at once, then once each interval; what is over that is only counted."""
+        self.assertEqual((self.accuse(ALICE, self.many), self.failed()), (3, 3))
+        self.assertEqual(self.directory.turn.counts["claims_over_rate"], 16)
+        self.directory.pass_time(21)
+        self.assertEqual((self.accuse(ALICE, self.many), self.failed()), (2, 5))
+        self.directory.pass_time(1000)
+        self.assertEqual(self.accuse(ALICE, self.many), 3)
+
+    def test_accusers_apart(self) -> None:
+        """One that accuses too often keeps no other accuser from being believed."""
+        self.accuse(ALICE, self.many)
+        self.assertEqual(self.accuse(BOB, self.many[10:13]), 3)
+
+    def test_accusations_in_a_page(self) -> None:
+        """It makes no difference whether claims come one by one or in a page."""
+        claims = [claim(ALICE, puppet.peer, NOW_MS) for puppet in self.many]
+        self.directory.merge(*(record(puppet, NOW_MS) for puppet in self.many), *claims)
+        self.assertEqual(self.failed(), 3)
+
+    def test_unchecked(self) -> None:
+        """A claim over the rate costs no check of its signature, and a forged one costs the accuser nothing."""
+        for puppet in self.many[:5]:
+            self.assertFalse(self.directory.merge(forged(claim(ALICE, puppet.peer, NOW_MS))))
+        self.assertEqual(self.accuse(ALICE, self.many[:3]), 3)
+        self.directory.verifier.calls.clear()
+        self.assertTrue(self.directory.merge(forged(claim(ALICE, self.many[4].peer, NOW_MS))))
+        self.assertEqual(self.directory.verifier.calls.total(), 0)
+
+    def test_own_accusations(self) -> None:
+        """We accuse no more often ourselves: others would not believe it."""
+        for puppet in self.many:
+            self.directory.members.accuse(puppet.peer)
+        self.assertEqual((self.failed(), len(self.directory.news())), (3, 3))
+
+    def test_failed_before_it_was_known(self) -> None:
+        """A newcomer learns of all that have failed before, though few have found that out."""
+        fresh = Directory(self.directory.turn.config)
+        claims = [claim(ALICE, puppet.peer, NOW_MS) for puppet in self.many]
+        fresh.merge(record(ALICE, NOW_MS), *(record(puppet, NOW_MS) for puppet in self.many), *claims)
+        self.assertEqual((len(list(fresh.members.others(FAILED))), fresh.told()), (19, [(Kind.JOINED, ALICE.peer)]))
+
+    def test_refuting(self) -> None:
+        """Who accuses us time and again makes us refute no more often, nor keeps us from it by accusing others."""
+        self.accuse(ALICE, self.many)
+        for _ in range(10):
+            self.directory.merge(claim(ALICE, OWN, self.directory.members.own.incarnation))
+        self.assertEqual((self.directory.turn.counts["refuted"], len(self.directory.news())), (3, 3))
+        self.directory.pass_time(10)
+        self.directory.merge(claim(ALICE, OWN, self.directory.members.own.incarnation))
+        self.assertEqual(self.directory.turn.counts["refuted"], 4)
+
+    def test_new_records_of_one_peer(self) -> None:
+        """A peer that says something new of itself all the time is heard at this rate; its last word counts later."""
+        for number in range(1, 11):
+            self.assertTrue(self.directory.merge(record(ALICE, NOW_MS + number)))
+        self.assertEqual((len(self.directory.news()), self.directory.turn.counts["records_over_rate"]), (3, 7))
+        self.directory.pass_time(10)
+        self.directory.merge(record(ALICE, NOW_MS + 10))
+        self.assertEqual(self.directory.members.entries[ALICE.peer].record, record(ALICE, NOW_MS + 10))
+
+    def test_introductions(self) -> None:
+        """One neighbour introduces so many at once, then one each interval; the others are not even checked."""
+        unknown = [peer(number) for number in range(100, 120)]
+        self.directory.verifier.calls.clear()
+        for puppet in unknown:
+            self.assertTrue(self.directory.merge(record(puppet, NOW_MS), source=ALICE))
+        self.assertEqual((len(self.directory.news()), self.directory.turn.counts["records_over_rate"]), (5, 15))
+        self.assertEqual(self.directory.verifier.calls["p2p record"], 5)
+        self.directory.merge(*(record(puppet, NOW_MS) for puppet in unknown), source=BOB)
+        self.assertEqual(len(self.directory.news()), 5)
+        self.directory.pass_time(4)
+        self.directory.merge(*(record(puppet, NOW_MS) for puppet in unknown), source=ALICE)
+        self.assertEqual(len(self.directory.news()), 2)
+
+    def test_introduces_itself(self) -> None:
+        """Who comes itself needs nobody to introduce it, and what is known already needs no introduction."""
+        unknown = [peer(number) for number in range(100, 120)]
+        self.directory.merge(*(record(puppet, NOW_MS) for puppet in unknown), source=ALICE)
+        self.directory.news()
+        self.directory.merge(record(CAROL, NOW_MS), source=CAROL)
+        self.directory.merge(record(BOB, NOW_MS + 1), source=ALICE)
+        self.assertEqual([fact.peer for fact in self.directory.news()], [CAROL.peer, BOB.peer])
+
+    def test_not_admitted(self) -> None:
+        """Introducing those who are not admitted, since they departed long ago, costs nothing."""
+        for number in range(100, 120):
+            self.directory.merge(record(peer(number), NOW_MS - 2 * DAY_MS, "left"), source=ALICE)
+        self.directory.merge(record(CAROL, NOW_MS), source=ALICE)
+        self.assertEqual(self.directory.status(CAROL), ALIVE)
+
+
+class TokenBucketTests(SynchronousTestCase):
+    """Token buckets, one for each key."""
+
+    def test_burst_and_rate(self) -> None:
+        """So many at once, then one each interval, and never more than the burst."""
+        buckets = TokenBuckets(3, 2.0)
+
+        def take(now: float) -> int:
+            taken = 0
+            while buckets.has("key", now):
+                buckets.take("key", now)
+                taken += 1
+            return taken
+
+        self.assertEqual([take(now) for now in (0, 0, 1.9, 2, 5, 6, 1000)], [3, 0, 0, 1, 1, 1, 3])
+
+    def test_forgotten_when_full(self) -> None:
+        """A bucket takes memory only while it is not full."""
+        buckets = TokenBuckets(3, 2.0)
+        for key in range(10):
+            buckets.take(key, float(key))
+        buckets.expire(6.0)
+        self.assertEqual(len(buckets._full_at), 5)
+        self.assertTrue(buckets.has(0, 6.0))
 
 
 class OwnTests(SynchronousTestCase):
@@ -421,8 +612,10 @@ class ToldTests(SynchronousTestCase):
 class ExpiryTests(SynchronousTestCase):
     """How long a departed peer is remembered."""
 
+    keep = 100.0
+
     def setUp(self) -> None:
-        self.directory = Directory(attrs.evolve(LAN, departed_keep=100.0))
+        self.directory = Directory(attrs.evolve(LAN, departed_keep=self.keep))
         self.directory.merge(record(ALICE, NOW_MS), record(BOB, NOW_MS), record(CAROL, NOW_MS, "left"))
         self.directory.merge(claim(BOB, ALICE.peer, NOW_MS, BEGINNING + 10))
 
@@ -434,15 +627,16 @@ class ExpiryTests(SynchronousTestCase):
 
     def test_forgotten_in_time(self) -> None:
         """Those who left or failed are forgotten when their time is over, counted from then; the living are not."""
-        self.assertEqual(self.left_after(99), (0, {ALICE.peer, BOB.peer, CAROL.peer}))
-        self.assertEqual(self.left_after(101), (1, {ALICE.peer, BOB.peer}))
-        self.assertEqual(self.left_after(111), (1, {BOB.peer}))
+        self.assertEqual(self.left_after(100), (0, {ALICE.peer, BOB.peer, CAROL.peer}))
+        self.assertEqual(self.left_after(100.5), (1, {ALICE.peer, BOB.peer}))
+        self.assertEqual(self.left_after(110), (0, {ALICE.peer, BOB.peer}))
+        self.assertEqual(self.left_after(110.5), (1, {BOB.peer}))
         self.assertEqual(self.left_after(1e6), (0, {BOB.peer}))
 
     def test_digest(self) -> None:
         """A directory that has forgotten is like one that never knew."""
         self.left_after(1000)
-        fresh = Directory(attrs.evolve(LAN, departed_keep=100.0))
+        fresh = Directory(attrs.evolve(LAN, departed_keep=self.keep))
         fresh.merge(record(BOB, NOW_MS))
         self.assertEqual(self.directory.members.digest.root(), fresh.members.digest.root())
 
@@ -451,4 +645,31 @@ class ExpiryTests(SynchronousTestCase):
         self.left_after(1000)
         self.directory.merge(record(CAROL, NOW_MS, "left"))
         self.directory.merge(record(ALICE, NOW_MS), claim(BOB, ALICE.peer, NOW_MS, BEGINNING + 10))
+        self.assertEqual(set(self.directory.state()), {BOB.peer})
+
+    def test_learnt_in_time(self) -> None:
+        """Who departed not longer ago than that is learnt; no longer ago, and no later ahead, by clocks that differ."""
+        for ahead, learnt in ((-100.001, False), (-100.0, True), (0.0, True), (100.0, True), (100.001, False)):
+            fresh = Directory(attrs.evolve(LAN, departed_keep=self.keep))
+            fresh.merge(record(CAROL, NOW_MS + round(ahead * 1000), "left"))
+            fresh.merge(record(BOB, NOW_MS))
+            fresh.merge(record(ALICE, NOW_MS), claim(BOB, ALICE.peer, NOW_MS, BEGINNING + ahead))
+            known = {ALICE.peer, BOB.peer, CAROL.peer} if learnt else {BOB.peer}
+            self.assertEqual(set(fresh.state()), known, ahead)
+
+    def test_far_future(self) -> None:
+        """A time far ahead keeps nobody in the directory for ever: it is then counted from when we heard of it."""
+        self.directory.merge(record(CAROL, 2**53 - 1, "left"))
+        self.directory.merge(record(ALICE, NOW_MS + 1))
+        self.directory.merge(claim(BOB, ALICE.peer, NOW_MS + 1, 2e9))
+        self.assertEqual((self.directory.status(ALICE), self.directory.status(CAROL)), (FAILED, LEFT))
+        self.assertEqual(self.left_after(100), (0, {ALICE.peer, BOB.peer, CAROL.peer}))
+        self.assertEqual(self.left_after(100.5), (2, {BOB.peer}))
+
+    def test_far_future_is_not_learnt_again(self) -> None:
+        """Nor do others who still remember bring it back, time and again."""
+        facts = [record(CAROL, 2**53 - 1, "left"), record(ALICE, NOW_MS), claim(BOB, ALICE.peer, NOW_MS, 2e9)]
+        self.directory.merge(*facts)
+        self.left_after(1000)
+        self.directory.merge(*facts)
         self.assertEqual(set(self.directory.state()), {BOB.peer})

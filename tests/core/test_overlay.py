@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import attrs
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -169,6 +170,24 @@ class AskingTests(OverlayCase):
         self.assertGreaterEqual(self.stage.now - asked, LAN.refused_pause)
         self.assertLess(self.stage.now - asked, LAN.refused_pause + 2 * LAN.refill_interval)
 
+    def test_refused_by_all(self) -> None:
+        """Who has fewer than three neighbours, and is refused by all that it knows, asks urgently the next time."""
+        puppet = Puppet(0x10)
+        self.know(puppet)
+        self.stage.pass_time(LAN.refill_interval * 1.2)
+        [dial] = self.stage.take_dials()
+        line = self.answer(dial, puppet)
+        self.assertEqual(self.asks(line), [False])
+        line.send(wire.NodeConnAnswer(False))
+        dials: list[Dial] = []
+        while not dials:
+            self.stage.pass_time(0.1)
+            dials = self.neighbour_dials(puppet)
+        again = self.answer(dials[0], puppet)
+        self.assertEqual(self.asks(again), [True])
+        again.send(wire.NodeConnAnswer(True))
+        self.assertEqual(len(self.neighbours), 2)
+
     def neighbour_dials(self, puppet: Puppet) -> list[Dial]:
         """Dials to make a neighbour of this puppet; its probes are answered and forgotten."""
         found = []
@@ -178,6 +197,53 @@ class AskingTests(OverlayCase):
             else:
                 self.answer(dial, puppet)
         return found
+
+    def until_asked(self, puppet: Puppet) -> float:
+        """After how many seconds this puppet is dialled to be a neighbour; its probes are answered."""
+        begin = self.stage.now
+        while not self.neighbour_dials(puppet):
+            self.stage.pass_time(0.1)
+        return self.stage.now - begin
+
+    def test_fault(self) -> None:
+        """A neighbour whose link ended by a fault, whoever found it, is not asked again for a while."""
+        forged = msgspec.structs.replace(Puppet(0x20).record(), sig="0" * 128)
+        faults: list[wire.Frame] = [wire.JoinedInNetwork(forged), wire.Hello(1, "x", forged, "0" * 32)]
+        for reason in (Reason.BAD_FRAME, Reason.BAD_SIGNATURE, Reason.LINE_TOO_LONG):
+            faults.append(wire.Bye(reason.value))
+        for fault in faults:
+            self.setUp()
+            puppet = Puppet(0x10)
+            line = self.stage.befriend(puppet)
+            line.send(fault)
+            self.assertIsNotNone(ended(line))
+            waited = self.until_asked(puppet)
+            self.assertTrue(LAN.fault_pause <= waited < LAN.fault_pause + 2 * LAN.refill_interval, (fault, waited))
+
+    def test_no_fault(self) -> None:
+        """Where the link just broke it is asked at once."""
+        puppet = Puppet(0x10)
+        self.stage.befriend(puppet).close()
+        self.assertLess(self.until_asked(puppet), 2 * LAN.refill_interval)
+
+    def test_fault_and_split(self) -> None:
+        """Nor is it asked since the network seems to be split between us; but if it asks, it may be one again."""
+        puppet = Puppet(0x10)
+        self.stage.befriend(puppet).send_lines(b"junk")
+        line = self.stage.meet(puppet)
+        self.stage.core.overlay.bridge(self.stage.core.links.by_id[line.number])
+        self.assertEqual(self.asks(line), [])
+        self.assertTrue(line.become_neighbour())
+
+    def test_fault_before_the_proof(self) -> None:
+        """Who has not proven its key can't bring another one into disrepute."""
+        puppet = Puppet(0x10)
+        self.know(puppet)
+        line = self.stage.connect(puppet)
+        line.send(line.hello())
+        line.send_lines(b"junk")
+        self.assertEqual(ended(line), Reason.BAD_FRAME)
+        self.assertLess(self.until_asked(puppet), 2 * LAN.refill_interval)
 
     def test_unreachable(self) -> None:
         """Who can't be reached is left alone for a while, and others are asked at once."""

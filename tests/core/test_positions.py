@@ -47,6 +47,28 @@ class PositionsTests(SynchronousTestCase):
         self.positions.move((A[0][:2] + "f" * 62, 11), 7)
         self.assertEqual([self.positions.epochs(origin) for origin in (A[0], B[0], peer_id(3))], [2, 1, 0])
 
+    def test_epochs_cost(self) -> None:
+        """Many streams in the same bucket do not make it dearer to look whether an origin may have one more."""
+        compared = 0
+
+        class Origin(str):
+            """An id that counts how often it is compared."""
+
+            __slots__ = ()
+
+            def __eq__(self, other: object) -> bool:
+                nonlocal compared
+                compared += 1
+                return str.__eq__(self, other)
+
+            __hash__ = str.__hash__
+
+        for number in range(1000):
+            self.positions.move((Origin(f"01{number:062x}"), 1), 2)
+        compared = 0
+        self.assertEqual(self.positions.epochs(Origin(peer_id(1))), 1)
+        self.assertLess(compared, 10)
+
     @given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 2), st.integers(1, 9)), max_size=20))
     def test_digest(self, moves: list[tuple[int, int, int]]) -> None:
         """Two peers have equal digests if and only if they stand at the same positions."""
@@ -83,7 +105,9 @@ class PositionsTests(SynchronousTestCase):
         self.expire(101, 200, known=(B[0],))
         self.assertEqual(self.positions.digest.root(), alone.digest.root())
         self.assertEqual((self.positions.in_bucket(1), self.positions.of(A)), ([], 5))
+        self.assertEqual(self.positions.epochs(A[0]), 1)
         self.expire(201, known=(B[0],))
+        self.assertEqual(self.positions.epochs(A[0]), 0)
         self.assertEqual((self.positions.knows(A), self.positions.of(A)), (False, 1))
         self.assertEqual(self.positions.digest.root(), alone.digest.root())
 

@@ -350,6 +350,19 @@ class MalformedTests(SynchronousTestCase):
     def test_two_titles(self) -> None:
         """A frame with two titles is refused, so that no two readers see two frames in it."""
         self.refuse(b'{"title":"#PING","title":"#PONG","n":1}', b'{"title":"#PONG","n":1,"title":"#PING"}')
+        self.refuse(b'{"title":"#PING","title":"#NEW","n":1}', b'{"title":"#NEW","title":"#PING","n":1}')
+
+    def test_a_name_twice(self) -> None:
+        """A name twice in one object is refused wherever and however spelt: readers differ in which of them counts."""
+        for line in (b'{"title":"#PING","n":1,"n":2}', b'{"n":1,"title":"#PING","n":1}'):
+            self.refuse(line)
+        self.refuse(b'{"title":"#PING","n":1,"\\u006e":2}', b'{"title":"#PING","n":1,"x":[{"y":1,"y":1}]}')
+        self.refuse(b'{"title":"#NEW","n":1,"n":2}')
+        line = wire.encode(wire.JoinedInNetwork(RECORD))
+        self.refuse(line.replace(b'"port":5050', b'"port":5050,"port":6666'))
+        self.refuse(line.replace(b'"more":""', b'"more":"","state":"left"'))
+        self.refuse(wire.encode(wire.Digest("nodes", {"1": "0" * 16})).replace(b'{"1"', b'{"1":"%b","1"' % (b"0" * 16)))
+        self.assertEqual(wire.decode(b'{"title":"#PING","n":1,"x":{"n":{"n":2}}}'), wire.Ping(1))
 
 
 class CanonicalTests(SynchronousTestCase):

@@ -222,13 +222,13 @@ class AntiEntropy:
 
     def nodes(self, link: Link, frame: NodesInNetwork) -> bool:
         """A page of facts, and of the baseline if we asked for one; False if a signature was bad."""
-        before = self.membership.digest.root()
-        if not self.membership.merge(frame.nodes, frame.claims):
+        before, is_baseline = self.membership.digest.root(), link is self._asked and frame.streams is not None
+        if not self.membership.merge(frame.nodes, frame.claims, "" if is_baseline else link.peer):
             return False
         if frame.again and self.membership.digest.root() != before:
             self.links.send(link, self._digest("nodes", self.membership.digest.hashes()))
-        if link is self._asked and frame.streams is not None:
-            for origin, epoch, position in frame.streams:
+        if is_baseline:
+            for origin, epoch, position in frame.streams or ():
                 is_new = origin != self.spread.own[0] and not self.positions.knows((origin, epoch))
                 if is_new and self.spread.may_begin((origin, epoch)):
                     self.spread.begin_at((origin, epoch), position)

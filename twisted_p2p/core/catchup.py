@@ -50,14 +50,15 @@ def _lateness(catchup: CatchUp) -> Lateness:
 class Want:
     """One stream on which we are behind.
 
-    `since`: when we first heard of it, or last moved. `ahead`: links by what their ends were known to have. `source`:
-    the link that was asked last. `asked`: links that were asked since we last moved, with the floor where they answered
-    that they do not hold what we want next.
+    `since`: when we first heard of it, or last moved. `raised_by`: the link on whose word. `ahead`: links by what their
+    ends were known to have. `source`: the link that was asked last. `asked`: links that were asked since we last moved,
+    with the floor where they answered that they do not hold what we want next.
     `lost_since`: when all had been asked, and none held it. `resume`: the bundle that is to prove that the stream goes
     on after a gap.
     """
 
     since: float
+    raised_by: int = 0
     ahead: dict[int, int] = attrs.field(factory=dict)
     source: int | None = None
     deadline: float = 0.0
@@ -87,6 +88,8 @@ class CatchUp:
     """When each link last brought something that we wanted: it is not late with one stream while it serves others."""
     _lost: dict[Stream, tuple[float, float]] = attrs.field(factory=dict)
     """Streams of which nobody was found to hold what we want: since when, and when last."""
+    _raised: dict[int, dict[Stream, None]] = attrs.field(factory=dict)
+    """What is wanted on the word of each link."""
     _timer: Timer | None = None
     lateness: Lateness = attrs.field(default=attrs.Factory(_lateness, takes_self=True))
 
@@ -102,10 +105,11 @@ class CatchUp:
             return
         want = self.wants.get(stream)
         if want is None:
-            if len(self.wants) >= self.turn.config.max_wants or not self.spread.may_begin(stream):
+            if not self.spread.may_begin(stream) or not self._has_room(link.id):
                 self.turn.counts["wants_full"] += 1
                 return
-            want = self.wants[stream] = Want(self.turn.now, deadline=self.turn.now)
+            want = self.wants[stream] = Want(self.turn.now, link.id, deadline=self.turn.now)
+            self._raised.setdefault(link.id, {})[stream] = None
             if patient:
                 want.deadline += self.lateness.timeout
         want.ahead[link.id] = max(position, want.ahead.get(link.id, 0))
@@ -113,6 +117,19 @@ class CatchUp:
             self._ask_next(stream, want)
         if self._timer is None:
             self._timer = self.turn.timers.after(self.lateness.timeout / 2, self._look)
+
+    def _has_room(self, number: int) -> bool:
+        """Whether one more stream may be wanted on this link's word. Over the bound the link with the most gives way.
+
+        So a neighbour that invents streams keeps nobody else's out, and one that alone has many may take all the room.
+        """
+        if len(self.wants) < self.turn.config.max_wants:
+            return True
+        most = max(self._raised.values(), key=len)
+        if len(most) <= len(self._raised.get(number, ())) + 1:
+            return False
+        self._give_up(next(reversed(most)))
+        return True
 
     def progressed(self, link: Link | None, stream: Stream, position: int) -> None:
         """We have moved. Whoever we are level with now is to push this stream from here on."""
@@ -133,7 +150,7 @@ class CatchUp:
             if number != want.source:
                 self._tell_level(number, stream)
         if not want.ahead:
-            del self.wants[stream]
+            self._drop(stream)
 
     def lost(self, link: Link) -> None:
         """A link is gone: ask another for what it was asked for."""
@@ -252,8 +269,14 @@ class CatchUp:
 
     def _give_up(self, stream: Stream) -> None:
         """Nobody that we are linked with has more."""
-        del self.wants[stream]
+        self._drop(stream)
         self.spread.drop_early(stream)
+
+    def _drop(self, stream: Stream) -> None:
+        number = self.wants.pop(stream).raised_by
+        del self._raised[number][stream]
+        if not self._raised[number]:
+            del self._raised[number]
 
     def floor(self, link: Link, frame: Floor) -> None:
         """A GRAFT of ours can't be served."""

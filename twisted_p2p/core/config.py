@@ -21,12 +21,19 @@ class Config:
     """Between attempts to reach the target. A guess: a few round trips."""
     refused_pause: float = 5.0
     """Before a peer that refused, or could not be reached, is asked again."""
+    fault_pause: float = 15.0
+    """The same for a peer that broke the rules: it will hardly keep them a moment later. Long enough to make a loop of
+    it cheap, short enough for two who have just each other."""
 
     # --- links
     handshake_timeout: float = 5.0
     """From the connection to the proof of key. Within it a stopped process must be told from a slow one."""
     dial_timeout: float = 4.0
     """For a connection to be made; the operating system's own limit is minutes."""
+    redial_first: float = 2.0
+    redial_max: float = 30.0
+    """Before an address that others told us is dialled again if it was in vain, whoever names it: doubles from first to
+    max. Two tries fit into `suspicion_timeout`: who has nobody to ask needs two to declare a peer failed."""
     linger: float = 15.0
     """How long an open link without a purpose stays: a join needs a few questions on one."""
     ping_interval: float = 2.0
@@ -90,10 +97,19 @@ class Config:
     """Streams that are asked for at once; the others wait for the next comparison."""
     max_peers: int = 20_000
     """Directory entries kept. Over it unknown peers are not admitted, and counted."""
+    facts_burst: int = 100
+    facts_interval: float = 1.0
+    """Accusations by one peer, and new records of one: so many at once, then one each interval. In a mass failure of
+    hundreds each survivor finds a few of the dead; who probes one peer every two seconds accuses no more often."""
+    introductions_burst: int = 1_000
+    introductions_interval: float = 1.0
+    """The same for unknown peers of which one neighbour tells. Bitcoin's burst; a thousand may join at once."""
     page: int = 300
     """Directory entries or positions in one frame: some 100 KiB, and below `line_max` whatever the entries hold."""
     control_max: int = 33_554_432
     """Answers and facts written to a link since it last answered a ping; over it the other end does not read."""
+    control_total: int = 134_217_728
+    """The same of all links together that take no more at the moment; over it the one with the most is ended."""
     leave_timeout: float = 3.0
     """How long leaving waits for one neighbour to have everything."""
 
@@ -126,8 +142,11 @@ WAN = Config(
 TEST = Config(
     refill_interval=0.1,
     refused_pause=0.5,
+    fault_pause=2.0,
     handshake_timeout=2.0,
     dial_timeout=1.0,
+    redial_first=0.2,
+    redial_max=2.0,
     linger=2.0,
     ping_interval=0.4,
     ping_timeout=1.6,

@@ -56,7 +56,8 @@ class Detection:
     _askers: dict[str, list[tuple[Link, int]]] = attrs.field(factory=dict)
     _met: dict[Address, str] = attrs.field(factory=dict)
     """Who answered at a genesis address, which may be a name or another one than the peer's record has."""
-    _probing: dict[str, None] = attrs.field(factory=dict)
+    _probed: dict[str, Link] = attrs.field(factory=dict)
+    """Open links of probes: as long as there is one, its peer need not be dialled for others."""
 
     def start(self) -> None:
         """Probe from now on."""
@@ -77,7 +78,7 @@ class Detection:
     def _probe_departed(self) -> None:
         """One departed peer, and one genesis address at which nobody is known to live."""
         self.turn.timers.after(self.turn.jitter(self.turn.config.departed_probe_interval), self._probe_departed)
-        departed = self.membership.departed()
+        departed = [record for record in self.membership.departed() if self.links.may_dial(record)]
         if departed:
             self._probe(self.turn.rng.choice(departed))
         self.meet_genesis()
@@ -97,14 +98,14 @@ class Detection:
 
     def seek(self, origin: str) -> None:
         """Somebody other than our neighbours may hold what we lack of this origin: probe it, or else anybody."""
-        records = [record for record in self.membership.others() if record.peer not in self.overlay.active]
+        strangers = (record for record in self.membership.others() if record.peer not in self.overlay.active)
+        records = [record for record in strangers if self.links.may_dial(record)]
         if records:
             own = [record for record in records if record.peer == origin]
             self._probe((own or [self.turn.rng.choice(records)])[0])
 
     def _probe(self, record: Record) -> None:
-        if record.peer not in self._probing:
-            self._probing[record.peer] = None
+        if self.links.may_dial(record):
             self.links.dial(Purpose.PROBE, (record.ip_addr, record.port), record.peer)
 
     def opened(self, link: Link) -> None:
@@ -112,16 +113,15 @@ class Detection:
         expected = link.attempt.peer
         if expected and expected != link.peer:
             self.unreachable(expected)
-        self._probing.pop(expected, None)
         if link.attempt.address in self.genesis:
             self._met[link.attempt.address] = link.peer
         self._clear(link.peer)
         if link.purpose is Purpose.PROBE:
+            self._probed[link.peer] = link
             self.on_reached(link)
 
     def unreachable(self, peer: str) -> None:
         """A dial to this peer failed."""
-        self._probing.pop(peer, None)
         for link, incarnation in self._askers.pop(peer, []):
             if link.end is None:
                 self.links.send(link, Verdict(peer, incarnation, reached=False))
@@ -129,10 +129,10 @@ class Detection:
 
     def link_lost(self, link: Link, reason: Reason) -> None:
         """A link has ended: a failed dial if it was not open yet; suspicious if a neighbour's, without good reason."""
+        if self._probed.get(link.peer) is link:
+            del self._probed[link.peer]
         if not link.is_open:
-            if reason is Reason.TOO_MANY:
-                self._probing.pop(link.attempt.peer, None)
-            elif link.attempt.peer:
+            if link.attempt.peer and reason is not Reason.TOO_MANY:
                 self.unreachable(link.attempt.peer)
         elif link.is_neighbour and reason not in _KINDLY:
             self._suspect(link.peer)
@@ -190,16 +190,22 @@ class Detection:
     # --- being a witness
 
     def suspected(self, link: Link, frame: Suspect) -> None:
-        """A neighbour asks us to try a peer: dial it, and tell what came of it."""
+        """A neighbour asks us to try a peer: dial it, unless we have just done so, and tell what came of it."""
         entry = self.membership.entries.get(frame.peer)
         crowded = len(self._askers) >= _ASKED_MAX and frame.peer not in self._askers
         if entry is None or not link.is_neighbour or frame.peer == self.overlay.own or crowded:
             self.turn.counts["suspect_unknown"] += 1
             return
-        askers = self._askers.setdefault(frame.peer, [])
-        if all(asker is not link for asker, _ in askers):
-            askers.append((link, frame.incarnation))
+        probed = self._probed.get(frame.peer)
+        reached = probed is not None and not probed.is_neighbour
+        if reached or self.links.was_in_vain(entry.record):
+            self.links.send(link, Verdict(frame.peer, frame.incarnation, reached))
+            return
         self._probe(entry.record)
+        if self.links.is_dialling(entry.record):
+            askers = self._askers.setdefault(frame.peer, [])
+            if all(asker is not link for asker, _ in askers):
+                askers.append((link, frame.incarnation))
 
     def verdict(self, link: Link, frame: Verdict) -> None:
         """A witness answers."""

@@ -38,6 +38,8 @@ class Join:
     _untried: list[Address] = attrs.field(factory=list)
     _rounds: int = 0
     _genesis: Link | None = None
+    _asked: dict[int, None] = attrs.field(factory=dict)
+    """Links on which our question waits for its answer: there is one to each."""
     _timer: Timer | None = None
 
     def start(self, addresses: list[Address]) -> None:
@@ -94,6 +96,7 @@ class Join:
 
     def lost(self, link: Link, reason: Reason) -> None:
         """A link of the join has ended."""
+        self._asked.pop(link.id, None)
         if link.purpose is Purpose.GENESIS and self.joining and (link is not self._genesis or not self.overlay.active):
             self._retry(link.attempt.address, reason.value)
         elif link.purpose is Purpose.CONTACT and not link.is_open and self.joining:
@@ -108,6 +111,7 @@ class Join:
         if not self.joining:
             self.links.hang_up(link, Reason.DONE)
         elif link.purpose is Purpose.CONTACT:
+            self._asked[link.id] = None
             self.links.send(link, AskNodesToConnect())
         elif not link.baseline:
             self.links.hang_up(link, Reason.NOT_READY)
@@ -116,23 +120,30 @@ class Join:
             self._wait(2 * self.turn.config.handshake_timeout)
             if self._rounds > 1:
                 self._stay_with_genesis()
+            self._asked[link.id] = None
             self.links.send(link, AskRandomNode())
 
     def random_node(self, link: Link, frame: ResponseRandomNode) -> None:
         """Step 2 answered: go to the node that was drawn, or stay if there is none."""
-        if not self.joining or link is not self._genesis:
+        if not self.joining or link is not self._genesis or not self._is_answer(link):
             return
         node = frame.node
-        if node is None or node.peer in (link.peer, self.overlay.own) or not self._is_signed(node):
+        is_other = node is not None and node.peer not in (link.peer, self.overlay.own) and self._is_signed(node)
+        if node is None or not is_other or not self.links.may_dial(node):
             self._stay_with_genesis()
         else:
             self.links.dial(Purpose.CONTACT, (node.ip_addr, node.port), node.peer)
 
     def connectable(self, link: Link, frame: ConnectableNodes) -> None:
         """Step 3 answered: ask the contact itself and the nodes it named to be neighbours."""
-        if self.joining and link.purpose is Purpose.CONTACT:
+        if self.joining and link.purpose is Purpose.CONTACT and self._is_answer(link):
             self.overlay.ask(link)
             self.overlay.offer(node for node in frame.nodes if self._is_signed(node))
+
+    def _is_answer(self, link: Link) -> bool:
+        was_asked = link.id in self._asked
+        self._asked.pop(link.id, None)
+        return was_asked
 
     def _stay_with_genesis(self) -> None:
         """There is nobody else, or the one we were sent to is not there."""

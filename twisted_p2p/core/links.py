@@ -90,21 +90,65 @@ class Links:
     by_id: dict[int, Link] = attrs.field(factory=dict)
     own_addresses: dict[Address, None] = attrs.field(factory=dict)
     """Addresses that turned out to be our own."""
+    _dialling: dict[Address, str] = attrs.field(factory=dict)
+    """Addresses that others told us and that are being dialled, and whom we expect there."""
+    _in_vain: dict[Address, tuple[float, float]] = attrs.field(factory=dict)
+    """Such addresses at which whom we expected was not found: until when they are left alone, and how long that is."""
+    _is_crowded: bool = False
+    """More may wait for slow readers than before."""
+    _stuck: list[Link] = attrs.field(factory=list)
+    """Links for which more waits than may wait for one."""
     _attempts: dict[int, Attempt] = attrs.field(factory=dict)
     _ids: count[int] = attrs.field(factory=lambda: count(1))
 
     # --- connecting
 
+    def may_dial(self, record: Record) -> bool:
+        """Whether a peer's address is to be dialled now: not twice at once, nor soon after it was in vain.
+
+        It makes no difference who is said to be there: nobody can make us dial one address again and again.
+        """
+        return (record.ip_addr, record.port) not in self._dialling and not self.was_in_vain(record)
+
+    def was_in_vain(self, record: Record) -> bool:
+        """Whether a peer's address was dialled in vain not long ago."""
+        until, _ = self._in_vain.get((record.ip_addr, record.port), (0.0, 0.0))
+        return until > self.turn.now
+
+    def is_dialling(self, record: Record) -> bool:
+        """Whether this very peer is being dialled at its address."""
+        return self._dialling.get((record.ip_addr, record.port)) == record.peer
+
+    def _dialled(self, attempt: Attempt, found: bool) -> None:
+        """Pauses double as long as an address is tried again and again; one that is not tried any more is forgotten."""
+        if not attempt.peer:
+            return
+        self._dialling.pop(attempt.address, None)
+        now, config = self.turn.now, self.turn.config
+        kept = {address: pause for address, pause in self._in_vain.items() if now < pause[0] + config.redial_max}
+        _, before = kept.pop(attempt.address, (0.0, config.redial_first / 2))
+        if not found:
+            pause = min(2 * before, config.redial_max)
+            kept[attempt.address] = now + pause, pause
+        self._in_vain = kept
+
     def dial(self, purpose: Purpose, address: Address, peer: str = "") -> None:
-        """Connect to `address`; ends in `on_open`, `on_lost` or `on_dial_failed`."""
+        """Connect to `address`; ends in `on_open`, `on_lost` or `on_dial_failed`.
+
+        Args:
+            peer: who is expected there; "" for an address that our own user has told us.
+        """
         number = next(self._ids)
         self._attempts[number] = Attempt(purpose, address, peer)
+        if peer:
+            self._dialling[address] = peer
         self.turn.connect(Dial(number, *address, self.turn.config.dial_timeout))
 
     def dial_failed(self, dial: int, reason: Reason) -> None:
         """The shell could not connect."""
         attempt = self._attempts.pop(dial, None)
         if attempt is not None:
+            self._dialled(attempt, found=False)
             self.on_dial_failed(attempt, reason)
 
     def up(self, number: int, dial: int | None) -> None:
@@ -130,15 +174,30 @@ class Links:
     # --- sending and ending
 
     def send(self, link: Link, frame: Frame) -> None:
-        """Write one control frame; to a link that has ended, nothing."""
+        """Write one control frame; to a link that has ended, nothing.
+
+        No link ends here, so that whoever goes through the links may send to each. One that does not read does so soon.
+        """
         if link.end is not None:
             return
         line = wire.encode(frame)
         link._unread += len(line)
+        self._is_crowded |= link._unread > self.turn.config.burst
         if link._unread > self.turn.config.control_max:
-            self.hang_up(link, Reason.STUCK)
+            self._stuck.append(link)
         else:
             self.turn.write(link.id, line)
+
+    def relieve(self) -> None:
+        """End the links for which more waits than there may; of all that read too slowly the one with the most."""
+        stuck, self._stuck = self._stuck, []
+        for link in stuck:
+            self.hang_up(link, Reason.STUCK)
+        while self._is_crowded:
+            slow = [link for link in self.by_id.values() if link.congested]
+            self._is_crowded = sum(link._unread for link in slow) > self.turn.config.control_total
+            if self._is_crowded:
+                self.hang_up(max(slow, key=lambda link: link._unread), Reason.STUCK)
 
     def hang_up(self, link: Link, reason: Reason) -> None:
         """End a link, telling the other end why."""
@@ -159,6 +218,8 @@ class Links:
         if self.by_id.pop(link.id, None) is None:
             return
         link.end = reason
+        if not link.is_open:
+            self._dialled(link.attempt, found=reason is Reason.TOO_MANY)
         if reason is Reason.OWN_ADDRESS and link.purpose is not Purpose.INBOUND:
             self.own_addresses[link.attempt.address] = None
         self.turn.counts[f"link_end_{reason.value}"] += 1
@@ -212,6 +273,7 @@ class Links:
             self.hang_up(link, Reason.BAD_SIGNATURE)
             return
         link.is_open = True
+        self._dialled(link.attempt, found=link.attempt.peer == link.peer)
         if link._deadline is not None:
             link._deadline.cancel()
         link._deadline = None
@@ -284,3 +346,4 @@ class Links:
         """The shell says whether more can be written."""
         link.congested = congested
         link._was_congested |= congested
+        self._is_crowded |= congested

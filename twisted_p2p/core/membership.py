@@ -7,7 +7,7 @@ incarnation, which is how it refutes (SWIM, DSN 2002, section 4.2).
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Hashable, Iterable, Iterator
 
 import attrs
 
@@ -29,6 +29,8 @@ class Entry:
 
     record: Record
     claim: Claim | None = None
+    since: float = 0.0
+    """From when on a departed peer's time is counted, in seconds since 1970."""
 
     @property
     def status(self) -> str:
@@ -38,7 +40,7 @@ class Entry:
         return self.record.state
 
     @property
-    def since(self) -> float:
+    def said(self) -> float:
         """Seconds since 1970 at which a departed peer departed, by the clock of whoever said so."""
         return (self.claim.time if self.claim else self.record.incarnation) / 1000
 
@@ -54,8 +56,34 @@ def claim_order(claim: Claim) -> tuple[int, str]:
 
 
 @attrs.define(eq=False)
+class TokenBuckets:
+    """A token bucket for each key: `burst` tokens at first, and one more each `interval` seconds, up to `burst`."""
+
+    burst: int
+    interval: float
+    _full_at: dict[Hashable, float] = attrs.field(factory=dict)
+    """When a bucket will be full again; one that is full is not kept."""
+
+    def has(self, key: Hashable, now: float) -> bool:
+        """Whether a token is left."""
+        return self._full_at.get(key, now) - now <= (self.burst - 1) * self.interval
+
+    def take(self, key: Hashable, now: float) -> None:
+        """Take a token."""
+        self._full_at[key] = max(self._full_at.get(key, now), now) + self.interval
+
+    def expire(self, now: float) -> None:
+        """Forget the buckets that are full."""
+        self._full_at = {key: full_at for key, full_at in self._full_at.items() if full_at > now}
+
+
+@attrs.define(eq=False)
 class Membership:
-    """All facts, our own record among them."""
+    """All facts, our own record among them.
+
+    What one peer may change is rationed, since each change is flooded. What is over the ration is not lost, if it is
+    true: anti-entropy brings it again.
+    """
 
     turn: Turn
     network: str
@@ -66,9 +94,21 @@ class Membership:
     own: Record = attrs.field(init=False)
     """What we say of ourselves; in the directory only once we have joined."""
     _news: list[Fact] = attrs.field(factory=list)
+    _departed: dict[str, None] = attrs.field(factory=dict)
+    """All others that have left or failed, in the order in which we heard of it."""
+    _accusations: TokenBuckets = attrs.field(init=False)
+    """By accuser, and whether it accuses ourselves: else it could keep us from refuting by accusing others."""
+    _renewals: TokenBuckets = attrs.field(init=False)
+    """By peer: new records of one that is known."""
+    _introductions: TokenBuckets = attrs.field(init=False)
+    """By neighbour: first records of others."""
 
     def __attrs_post_init__(self) -> None:
+        config = self.turn.config
         self.digest = BucketDigest(self._text)
+        self._accusations = TokenBuckets(config.facts_burst, config.facts_interval)
+        self._renewals = TokenBuckets(config.facts_burst, config.facts_interval)
+        self._introductions = TokenBuckets(config.introductions_burst, config.introductions_interval)
 
     def _text(self, peer: str) -> str:
         entry = self.entries[peer]
@@ -84,7 +124,7 @@ class Membership:
 
     def departed(self) -> list[Record]:
         """Records of all that have left or failed."""
-        return [*self.others(LEFT), *self.others(FAILED)]
+        return [self.entries[peer].record for peer in self._departed]
 
     def is_alive(self, peer: str) -> bool:
         """Whether the directory believes in this peer."""
@@ -108,8 +148,8 @@ class Membership:
 
     def withdraw(self) -> None:
         """Be in the directory no more: we are about to join another one."""
-        if self.entries.pop(self.signer.peer, None) is not None:
-            self.digest.drop(bucket_of(self.signer.peer), self.signer.peer)
+        if self.signer.peer in self.entries:
+            self._forget(self.signer.peer)
         self._news = [fact for fact in self._news if fact.peer != self.signer.peer]
 
     def leave(self) -> None:
@@ -129,11 +169,14 @@ class Membership:
         news, self._news = self._news, []
         return news
 
-    def merge(self, records: Iterable[Record] = (), claims: Iterable[Claim] = ()) -> bool:
+    def merge(self, records: Iterable[Record] = (), claims: Iterable[Claim] = (), source: str = "") -> bool:
         """Take in facts; False if a signature was bad. A fact that is not news is not even checked.
 
         A claim about an incarnation that we have not seen is not taken, since nobody could refute the invention of a
         high one; anti-entropy brings it again.
+
+        Args:
+            source: who is answerable for introducing peers that are unknown here; "": nobody, there is no bound.
         """
         claimed, newest = dict[str, Claim](), dict[str, Record]()
         for claim in claims:
@@ -143,13 +186,19 @@ class Membership:
         for peer in dict.fromkeys((*newest, *claimed)):
             held = self.entries.get(peer)
             said = newest.get(peer) or (held.record if held is not None else None)
-            if said is not None and not self._merge_pair(said, claimed.get(peer), newest):
+            if said is not None and not self._merge_pair(said, claimed.get(peer), newest, source):
                 return False
         return True
 
-    def _merge_pair(self, record: Record, claim: Claim | None, beside: Container[str]) -> bool:
-        entry = self.entries.get(record.peer)
+    def _merge_pair(self, record: Record, claim: Claim | None, beside: Container[str], source: str) -> bool:
+        now, entry = self.turn.now, self.entries.get(record.peer)
+        buckets, key = self._ration(record, entry, source)
         if entry is not None and record_order(record) <= record_order(entry.record):
+            record = entry.record
+        elif key and not buckets.has(key, now):
+            self.turn.counts["records_over_rate"] += 1
+            if entry is None:
+                return True
             record = entry.record
         elif not self.verifier.verify(record.peer, record.signed_bytes(self.network), record.sig):
             return False
@@ -157,39 +206,74 @@ class Membership:
             claim = None
         if claim is not None and not self.verifier.verify(claim.accuser, claim.signed_bytes(self.network), claim.sig):
             return False
+        if claim is not None and entry is not None:
+            self._accusations.take(self._accusation(claim), now)
         if record.peer == self.signer.peer:
             if claim is not None or record_order(record) > record_order(self.own):
                 self._refute(record.incarnation)
         elif entry is None or claim is not None or record is not entry.record:
-            self._admit(entry, record, claim)
+            is_new = entry is None or record is not entry.record
+            if self._admit(entry, record, claim) and is_new and key:
+                buckets.take(key, now)
         return True
 
+    def _ration(self, record: Record, entry: Entry | None, source: str) -> tuple[TokenBuckets, str]:
+        """By which bucket a new record is rationed; without a key: by none. Who comes itself needs no introduction."""
+        if record.peer == self.signer.peer:
+            return self._renewals, ""
+        if entry is not None:
+            return self._renewals, record.peer
+        return self._introductions, "" if record.peer == source else source
+
+    def _accusation(self, claim: Claim) -> tuple[str, bool]:
+        return claim.accuser, claim.peer == self.signer.peer
+
     def _is_news(self, claim: Claim, record: Record, entry: Entry | None, beside: Container[str]) -> bool:
-        """Whether the claim, its signature aside, would stand. `beside`: whose records came with it."""
+        """Whether the claim, its signature aside, would stand. `beside`: whose records came with it.
+
+        That a peer has failed which we have not known alive changes nothing for anybody, and is not rationed.
+        """
         if claim.incarnation != record.incarnation or record.state == LEFT:
             return False
         if claim.accuser not in self.entries and claim.accuser not in beside:
             self.turn.counts["claim_by_unknown"] += 1
             return False
         held = entry.claim if entry is not None and entry.record is record else None
-        return held is None or claim_order(claim) > claim_order(held)
+        if held is not None and claim_order(claim) <= claim_order(held):
+            return False
+        if entry is not None and not self._accusations.has(self._accusation(claim), self.turn.now):
+            self.turn.counts["claims_over_rate"] += 1
+            return False
+        return True
 
-    def _admit(self, entry: Entry | None, record: Record, claim: Claim | None) -> None:
+    def _admit(self, entry: Entry | None, record: Record, claim: Claim | None) -> bool:
+        """Whether there is room for it."""
+        now, config = self.turn.now, self.turn.config
         new = Entry(record, claim)
         if claim is None and entry is not None and entry.record.incarnation == record.incarnation:
             new.claim = entry.claim if record.state != LEFT else None
+        is_ahead = new.said > now + config.departed_keep
+        new.since = now if is_ahead else new.said
         if entry is None:
-            if new.status != ALIVE and new.since < self.turn.now - self.turn.config.departed_keep:
-                return
-            if len(self.entries) >= self.turn.config.max_peers:
+            if new.status != ALIVE and (is_ahead or new.said < now - config.departed_keep):
+                return False
+            if len(self.entries) >= config.max_peers and not self._make_room(new):
                 self.turn.counts["directory_full"] += 1
-                return
+                return False
         if entry is None or entry.record is not record:
             self._news.append(record)
         if claim is not None:
             self._news.append(claim)
         self._store(new)
         self._tell(entry, new)
+        return True
+
+    def _make_room(self, entry: Entry) -> bool:
+        """For the living the memory of a departed peer is given up, the eldest first."""
+        if entry.status != ALIVE or not self._departed:
+            return False
+        self._forget(next(iter(self._departed)))
+        return True
 
     def _tell(self, old: Entry | None, new: Entry) -> None:
         """Tell the application what changed for it."""
@@ -206,6 +290,15 @@ class Membership:
         peer = entry.record.peer
         self.entries[peer] = entry
         self.digest.touch(bucket_of(peer), peer)
+        if entry.status == ALIVE or peer == self.signer.peer:
+            self._departed.pop(peer, None)
+        else:
+            self._departed[peer] = None
+
+    def _forget(self, peer: str) -> None:
+        del self.entries[peer]
+        self._departed.pop(peer, None)
+        self.digest.drop(bucket_of(peer), peer)
 
     def accuse(self, peer: str) -> None:
         """Claim that this peer, at the incarnation that we know, has failed."""
@@ -216,9 +309,11 @@ class Membership:
 
     def expire(self) -> int:
         """Forget those who departed long ago; how many there were."""
-        oldest = self.turn.now - self.turn.config.departed_keep
-        gone = [record.peer for record in self.departed() if self.entries[record.peer].since < oldest]
+        now = self.turn.now
+        oldest = now - self.turn.config.departed_keep
+        gone = [peer for peer in self._departed if self.entries[peer].since < oldest]
         for peer in gone:
-            del self.entries[peer]
-            self.digest.drop(bucket_of(peer), peer)
+            self._forget(peer)
+        for buckets in (self._accusations, self._renewals, self._introductions):
+            buckets.expire(now)
         return len(gone)

@@ -17,6 +17,13 @@ from twisted_p2p.core.timers import Timer
 from twisted_p2p.core.turn import Turn
 from twisted_p2p.core.wire import NodeConnAddr, NodeConnAnswer, Record
 
+_FAULTS = (Reason.BAD_FRAME, Reason.BAD_SIGNATURE, Reason.LINE_TOO_LONG)
+"""Ends of an open link after which the two are better apart for a while, whoever of them has found the fault."""
+
+
+_LEAST = 3
+"""With fewer neighbours a peer does not put up with being refused by everybody."""
+
 
 @attrs.define(eq=False)
 class _Request:
@@ -37,8 +44,12 @@ class Overlay:
     on_down: Callable[[Link, Reason], None]
     active: dict[str, Link] = attrs.field(factory=dict)
     leaving: bool = False
+    _insisting: bool = False
+    """All that we know have refused, and we have too few: the next request is urgent."""
     _requests: dict[str, _Request] = attrs.field(factory=dict)
     _refused: dict[str, float] = attrs.field(factory=dict)
+    _faulty: dict[str, float] = attrs.field(factory=dict)
+    """Peers whose link ended by a fault, and until when we do not ask them to be neighbours."""
     _offered: list[Record] = attrs.field(factory=list)
     _moving: dict[str, Timer] = attrs.field(factory=dict)
     """Peers that replaced their link with us; the new one is not ours yet."""
@@ -62,10 +73,13 @@ class Overlay:
             return
         missing = self.turn.config.active_target - len(self.active) - len(self._requests)
         if missing <= 0:
+            self._insisting = False
             return
-        for record in self._candidates()[:missing]:
-            self._requests[record.peer] = _Request()
-            self.links.dial(Purpose.NEIGHBOUR, (record.ip_addr, record.port), record.peer)
+        for record in self._candidates():
+            if missing and self.links.may_dial(record):
+                missing -= 1
+                self._requests[record.peer] = _Request()
+                self.links.dial(Purpose.NEIGHBOUR, (record.ip_addr, record.port), record.peer)
 
     def _refill_in(self, delay: float) -> None:
         if self._timer is not None:
@@ -80,16 +94,31 @@ class Overlay:
         self._refused = {peer: until for peer, until in self._refused.items() if until > now}
         for record in (*offered, *known):
             peer = record.peer
-            if peer != self.own and not (peer in self.active or peer in self._requests or peer in self._refused):
+            is_out = peer == self.own or peer in self.active or peer in self._requests or peer in self._refused
+            if not (is_out or self._is_faulty(peer)):
                 found.setdefault(peer, record)
+        if not found and self._refused and not self._requests and len(self.active) < _LEAST:
+            self._insisting = True
         return list(found.values())
 
     def ask(self, link: Link, urgent: bool = False) -> None:
-        """Ask to be neighbours on an open link that we dialled. An isolated peer is always urgent."""
+        """Ask to be neighbours on an open link that we dialled. An isolated peer is always urgent.
+
+        Differs from HyParView in that one with few neighbours is, too, once all that it knows have refused: in a small
+        network the others' views may be full of one another for ever.
+        """
         if link.peer in self.active or self.leaving:
             return
         self._requests[link.peer] = _Request(link)
-        self.links.send(link, NodeConnAddr(urgent=urgent or not self.active))
+        self.links.send(link, NodeConnAddr(urgent=urgent or self._insisting or not self.active))
+
+    def bridge(self, link: Link) -> None:
+        """The network is split between us and the other end of an open link: be neighbours."""
+        if not self._is_faulty(link.peer):
+            self.ask(link, urgent=True)
+
+    def _is_faulty(self, peer: str) -> bool:
+        return self._faulty.get(peer, 0.0) > self.turn.now
 
     def opened(self, link: Link) -> None:
         """A dial of ours for a neighbour went through."""
@@ -182,6 +211,10 @@ class Overlay:
 
     def lost(self, link: Link, reason: Reason) -> None:
         """A link has ended."""
+        if link.is_open and reason in _FAULTS:
+            now = self.turn.now
+            self._faulty = {peer: until for peer, until in self._faulty.items() if until > now}
+            self._faulty[link.peer] = now + self.turn.config.fault_pause
         if link.purpose is Purpose.NEIGHBOUR:
             self.dial_failed(link.attempt.peer)
         request = self._requests.get(link.peer)

@@ -90,7 +90,7 @@ class PeerCore:
             self.positions,
             self.spread,
             self.catchup,
-            lambda link: self.overlay.ask(link, urgent=True),
+            self.overlay.bridge,
             self._baseline_adopted,
             self._live,
         )
@@ -235,6 +235,7 @@ class PeerCore:
         self.turn.timers.advance(now, self.config.stall)
 
     def _end(self, source: Link | None) -> Actions:
+        self.links.relieve()
         self.flood.pass_on(source)
         self.catchup.flush()
         return self.turn.take()
@@ -275,8 +276,8 @@ class PeerCore:
             wire.NodeConnAnswer: self.overlay.answered,
             wire.GiveNodesInNetwork: self.antientropy.give_nodes,
             wire.NodesInNetwork: self._facts(self.antientropy.nodes),
-            wire.JoinedInNetwork: self._facts(lambda link, frame: self.membership.merge([frame.record])),
-            wire.Disconnect: self._facts(lambda link, frame: self.membership.merge([frame.record])),
+            wire.JoinedInNetwork: self._facts(self._record),
+            wire.Disconnect: self._facts(self._record),
             wire.FailedInNetwork: self._facts(lambda link, frame: self.membership.merge(claims=[frame.claim])),
             wire.Suspect: self.detection.suspected,
             wire.Verdict: self.detection.verdict,
@@ -293,6 +294,9 @@ class PeerCore:
     def _frontier(self, link: Link, frame: wire.Frontier) -> None:
         self.antientropy.frontier(link, frame)
         self.tree.heard(link, {(origin, epoch): position for origin, epoch, position in frame.streams})
+
+    def _record(self, link: Link, frame: wire.JoinedInNetwork | wire.Disconnect) -> bool:
+        return self.membership.merge([frame.record], source=link.peer)
 
     def _facts(self, merge: Callable[[Link, Any], bool]) -> Callable[[Link, Any], None]:
         def route(link: Link, frame: Any) -> None:

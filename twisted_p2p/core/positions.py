@@ -19,6 +19,7 @@ class Positions:
     """The positions of one peer. A stream that it has never heard of is at 1."""
 
     _at: dict[Stream, int] = attrs.field(factory=dict)
+    _epochs: dict[str, dict[int, None]] = attrs.field(factory=dict)
     _idle: dict[Stream, tuple[int, float]] = attrs.field(factory=dict)
     """Streams of unknown origins: where they stood at some housekeeping, and when."""
     digest: BucketDigest[Stream] = attrs.field(default=attrs.Factory(_new_digest, takes_self=True))
@@ -29,17 +30,19 @@ class Positions:
 
     def move(self, stream: Stream, position: int) -> None:
         """From now on `position` is wanted next."""
+        if stream not in self._at:
+            self._epochs.setdefault(stream[0], {})[stream[1]] = None
         self._at[stream] = position
         self.digest.touch(bucket_of(stream[0]), stream)
 
     def epochs(self, origin: str) -> int:
         """How many streams of this origin have been heard of."""
-        return sum(stream[0] == origin for stream in self.digest.keys(bucket_of(origin)))
+        return len(self._epochs.get(origin, ()))
 
     def has_later(self, stream: Stream) -> bool:
         """Whether its origin has begun a stream after this one."""
         origin, epoch = stream
-        return any(other[0] == origin and other[1] > epoch for other in self.digest.keys(bucket_of(origin)))
+        return any(other > epoch for other in self._epochs.get(origin, ()))
 
     def knows(self, stream: Stream) -> bool:
         """Whether it has ever been heard of."""
@@ -64,9 +67,16 @@ class Positions:
             elif now - since > age:
                 self.digest.drop(bucket_of(stream[0]), stream)
                 if now - since > 2 * age:
-                    del self._at[stream], self._idle[stream]
+                    self._forget(stream)
                     forgotten.append(stream)
         return forgotten
+
+    def _forget(self, stream: Stream) -> None:
+        del self._at[stream], self._idle[stream]
+        epochs = self._epochs[stream[0]]
+        del epochs[stream[1]]
+        if not epochs:
+            del self._epochs[stream[0]]
 
     def in_bucket(self, bucket: int) -> list[tuple[str, int, int]]:
         """(origin, epoch, position) of the streams of one bucket."""

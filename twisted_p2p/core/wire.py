@@ -6,6 +6,7 @@ unknown title are counted and ignored, anything else that does not fit ends the 
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -376,10 +377,11 @@ def decode(line: bytes) -> Frame | None:
     from peer to peer, so its relay is not to blame, but its origin.
 
     Raises:
-        BadFrame: it is not a JSON object with a title, or lacks what that title requires.
+        BadFrame: it is not a JSON object with a title, lacks what that title requires, or has a name twice.
     """
+    frame: Frame | None
     try:
-        return _decoder.decode(line)
+        frame = _decoder.decode(line)
     except RecursionError as error:
         if line.startswith(_BUNDLE):
             return None
@@ -391,4 +393,27 @@ def decode(line: bytes) -> Frame | None:
             raise BadFrame(str(error)) from None
         if title in _titles:
             raise BadFrame(str(error)) from None
-        return None
+        frame = None
+    if not isinstance(frame, Broadcast) and (frame is None or _encoder.encode(frame) != line):
+        _check_names(line)
+    return frame
+
+
+def _check_names(line: bytes) -> None:
+    """No object may have a name twice: which of the two counts would differ from one decoder to the next.
+
+    It costs about what decoding does. What is spelled as our encoder does it, which writes no name twice, and bundles,
+    whose spelling is checked in any case, are spared it.
+    """
+    try:
+        _names.decode(line.decode())
+    except (ValueError, RecursionError) as error:
+        raise BadFrame(str(error)) from None
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> None:
+    if len({name for name, _ in pairs}) < len(pairs):
+        raise ValueError("a name comes twice in one object")
+
+
+_names = json.JSONDecoder(object_pairs_hook=_distinct, parse_int=str, parse_float=str)
