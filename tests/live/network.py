@@ -1,13 +1,25 @@
-"""A network of twistd peers on this machine, and what one asks of it."""
+"""A network of twistd peers on this machine, and what one asks of it; peers spoken by hand, and links that break."""
 
 from __future__ import annotations
 
+import contextlib
+import secrets
+import socket
+import struct
+import threading
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
-from tests.live.processes import Peers, TwistdPeer, wait_until
+from tests.live.processes import TIMEOUT, Peers, TwistdPeer, wait_until
+from twisted_p2p.core import wire
+from twisted_p2p.identity import Ed25519Signer
 
 ACTIVE_MAX = 8
+NETWORK = "p2p"
+
+F = TypeVar("F")
 
 
 class LiveNetwork:
@@ -83,3 +95,149 @@ def heard(peer: TwistdPeer, texts: Iterable[str]) -> Sequence[str]:
     """Which of these a peer was told, as often as it was."""
     wanted = set(texts)
     return [each["message"] for each in peer.find("message") if each["message"] in wanted]
+
+
+class RawPeer:
+    """A connection to a peer, spoken by hand, with a key of its own. While it waits for a frame it answers pings."""
+
+    def __init__(self, port: int, host: str = "127.0.0.1") -> None:
+        self.signer = Ed25519Signer()
+        self.peer = self.signer.peer
+        self.nonce = secrets.token_hex(16)
+        self.socket = socket.create_connection((host, port), TIMEOUT)
+        self._lines = self.socket.makefile("rb")
+
+    @property
+    def name(self) -> str:
+        """Its end of the connection, as logs write it."""
+        host, port = self.socket.getsockname()[:2]
+        return f"{host} port {port}"
+
+    def send(self, *frames: wire.Frame) -> None:
+        """Send frames."""
+        self.socket.sendall(b"".join(wire.encode(frame) + b"\n" for frame in frames))
+
+    def read(self) -> wire.Frame | None:
+        """The next frame; None when the connection has ended."""
+        try:
+            line = self._lines.readline()
+        except ConnectionError:
+            return None
+        return wire.decode(line.rstrip(b"\n")) if line.endswith(b"\n") else None
+
+    def wait(self, kind: type[F]) -> F:
+        """The next frame of this kind; what comes before it is dropped."""
+        while (frame := self.read()) is not None:
+            if isinstance(frame, kind):
+                return frame
+            if isinstance(frame, wire.Ping):
+                self.send(wire.Pong(frame.n))
+        raise AssertionError(f"the connection ended before a {kind.__name__}")
+
+    def wait_end(self) -> str:
+        """Wait until the other end has closed. Returns the reason that it gave, "" without one."""
+        reason = ""
+        while (frame := self.read()) is not None:
+            if isinstance(frame, wire.Bye):
+                reason = frame.reason
+        return reason
+
+    def record(self) -> wire.Record:
+        """What it says of itself; nobody listens there."""
+        host, port = self.socket.getsockname()[:2]
+        data = wire.record_bytes(NETWORK, self.peer, 1, "alive", host, port, "")
+        return wire.Record(self.peer, 1, "alive", host, port, self.signer.sign(data))
+
+    def say_hello(self, record: wire.Record | None = None) -> wire.Hello:
+        """Introduce itself, by its own record or by another's. Returns the answer."""
+        self.send(wire.Hello(wire.VERSION, NETWORK, record or self.record(), self.nonce))
+        return self.wait(wire.Hello)
+
+    def proof(self, hello: wire.Hello, claimed: str = "") -> wire.Proof:
+        """The proof that answers a hello, signed with its own key whoever it claims to be."""
+        claimed = claimed or self.peer
+        data = wire.proof_bytes(NETWORK, claimed, hello.record.peer, hello.nonce, self.nonce)
+        return wire.Proof(self.signer.sign(data))
+
+    def shake_hands(self) -> None:
+        """Open the link."""
+        self.send(self.proof(self.say_hello()))
+        self.wait(wire.Proof)
+
+    def become_neighbour(self) -> None:
+        """Open the link, and be a neighbour on it."""
+        self.shake_hands()
+        self.send(wire.NodeConnAddr(urgent=True))
+        assert self.wait(wire.NodeConnAnswer).accepted
+
+    def ping(self, n: int) -> float:
+        """Seconds until a ping is answered."""
+        start = time.monotonic()
+        self.send(wire.Ping(n))
+        assert self.wait(wire.Pong).n == n
+        return time.monotonic() - start
+
+    def close(self) -> None:
+        """Close the connection without a word."""
+        self._lines.close()
+        self.socket.close()
+
+    def reset(self) -> None:
+        """End the connection by a reset."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close()
+
+
+class Proxy:
+    """Passes connections on to a port. While it is frozen nothing gets through either way, and no end is told."""
+
+    def __init__(self, target: int) -> None:
+        self.target = target
+        """Its port; 0: nobody is there yet."""
+        self._open = threading.Event()
+        self._open.set()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._sockets: list[socket.socket] = []
+        self.port: int = self._listener.getsockname()[1]
+        self.accepted: list[float] = []
+        """When each connection came, on the monotonic clock."""
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def freeze(self) -> None:
+        """Pass nothing on any more."""
+        self._open.clear()
+
+    def thaw(self) -> None:
+        """What has waited gets through, and what comes."""
+        self._open.set()
+
+    def close(self) -> None:
+        """End it, and all its connections."""
+        self._open.set()
+        for each in (self._listener, *self._sockets):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near = self._listener.accept()[0]
+                self.accepted.append(time.monotonic())
+                try:
+                    far = socket.create_connection(("127.0.0.1", self.target), TIMEOUT)
+                except ConnectionRefusedError:
+                    near.close()
+                    continue
+                self._sockets += (near, far)
+                for source, target in ((near, far), (far, near)):
+                    threading.Thread(target=self._pass, args=[source, target], daemon=True).start()
+
+    def _pass(self, source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                self._open.wait()
+                target.sendall(data)
+        self._open.wait()
+        with contextlib.suppress(OSError):
+            target.shutdown(socket.SHUT_WR)

@@ -9,6 +9,8 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from twisted_p2p.net.stranger import what_it_spoke
+
 if TYPE_CHECKING:
     from twisted_p2p.net.service import PeerService
 
@@ -72,6 +74,7 @@ class LinkProtocol(Protocol):
         self.aborting: IDelayedCall | None = None
         """Ends a connection that takes too long to close."""
         self._splitter = LineSplitter(service.config.line_max)
+        self._has_spoken = False
 
     def connectionMade(self) -> None:
         """Small frames go out at once, and a full buffer is told to the core."""
@@ -84,6 +87,12 @@ class LinkProtocol(Protocol):
         """Hand over the whole lines."""
         if self.hung_up:
             return
+        if not self._has_spoken:
+            self._has_spoken = True
+            spoke = what_it_spoke(data)
+            if spoke:
+                self.service.stranger(self, spoke)
+                return
         lines = self._splitter.feed(data)
         if lines:
             self.service.lines_received(self, lines)

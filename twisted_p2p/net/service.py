@@ -26,6 +26,7 @@ from twisted_p2p.errors import BadAddress, BadNetworkName, CannotListen
 from twisted_p2p.identity import Ed25519Signer, Ed25519Verifier
 from twisted_p2p.net.dialer import Dialer
 from twisted_p2p.net.link import LinkFactory, LinkProtocol
+from twisted_p2p.net.stranger import StrangerLog
 from twisted_p2p.shell import IPeerShell, SteadyClock, Told
 
 BACKLOG = 1024
@@ -106,6 +107,7 @@ class PeerService(MultiService):
         self._busy = False
         self._timer: IDelayedCall | None = None
         self._steady = SteadyClock()
+        self._strangers = StrangerLog()
         self._leaving: Deferred[None] | None = None
         self._closing = False
 
@@ -214,6 +216,13 @@ class PeerService(MultiService):
     def lines_received(self, link: LinkProtocol, lines: list[bytes]) -> None:
         """Whole lines have arrived."""
         self._run(lambda now: self.core.lines_received(link.number, lines, now))
+
+    def stranger(self, link: LinkProtocol, spoke: str) -> None:
+        """Its first bytes are those of another protocol, and no frame can come of them."""
+        if link.dial is None:
+            client = link.transport.getPeer()
+            self._strangers.met(client.host, client.port, spoke, self._now())
+        self._run(lambda now: self.core.link_fault(link.number, Reason.BAD_FRAME, now))
 
     def line_too_long(self, link: LinkProtocol) -> None:
         """The other end does not keep to the protocol."""
