@@ -232,6 +232,26 @@ class SuspicionTests(DetectionCase):
         line.shake_hands()
         self.assertEqual(self.suspected, [CAROL.peer])
 
+    def former_lives(self, *numbers: int) -> list[Puppet]:
+        """Peers that were at Carol's address before her, and are still believed in."""
+        lives = [Puppet(number) for number in numbers]
+        self.lines[0].send(*(wire.JoinedInNetwork(life.record(address=CAROL.address)) for life in lives))
+        return lives
+
+    def test_all_at_one_address(self) -> None:
+        """Nobody answers there: that speaks against each who is said to be there."""
+        lives = self.former_lives(0x50, 0x51)
+        self.stage.fail(self.probe(CAROL))
+        self.assertEqual({*self.suspected}, {CAROL.peer, *(life.peer for life in lives)})
+
+    def test_last_life_at_an_address(self) -> None:
+        """Another one answers: that speaks against all of them, and not against itself."""
+        self.begin(ALICE)
+        lives = self.former_lives(0x50, 0x51)
+        line = self.stage.connect(CAROL, self.probe(CAROL))
+        line.shake_hands()
+        self.assertEqual({*self.suspected}, {life.peer for life in lives})
+
     def test_nobody_to_ask(self) -> None:
         """Where there is nobody to ask one failure is not enough, and two are."""
         self.begin(known=(CAROL,))

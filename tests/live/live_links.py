@@ -425,6 +425,9 @@ async def test_dies_and_comes_back(nodes: Nodes) -> None:
             await until(lambda peer=peer, victim=victim: victim.node.peer in peer.others, "it is listed", 5)
         assert time.monotonic() - start < 5
     assert [peer.heard for peer in steady] == [list(range(50))] * 3
+    last = {peer.node.peer for peer in (*steady, victim)}
+    for peer in steady:
+        await until(lambda peer=peer: {peer.node.peer, *peer.others} == last, "the former lives have failed", 30)
 
 
 def test_process_dies_and_comes_back(peers: Peers) -> None:

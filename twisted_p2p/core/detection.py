@@ -19,7 +19,7 @@ from twisted_p2p.core.turn import Turn
 from twisted_p2p.core.wire import Record, Suspect, Verdict
 
 _ASKED_MAX = 100
-"""Suspects of others that are tried for them at the same time."""
+"""Suspects of others that are tried for them at the same time, and peers that one dial in vain speaks against."""
 _KINDLY = (Reason.DONE, Reason.DISPLACED, Reason.REPLACED, Reason.LEAVING)
 """Ends of a neighbour link that say nothing against the peer."""
 
@@ -121,11 +121,21 @@ class Detection:
             self.on_reached(link)
 
     def unreachable(self, peer: str) -> None:
-        """A dial to this peer failed."""
+        """A dial to this peer failed, and so would one to any other that is said to be there."""
         for link, incarnation in self._askers.pop(peer, []):
             if link.end is None:
                 self.links.send(link, Verdict(peer, incarnation, reached=False))
-        self._suspect(peer, ours=1)
+        for other in (peer, *self._said_to_be_with(peer)):
+            self._suspect(other, ours=1)
+
+    def _said_to_be_with(self, peer: str) -> list[str]:
+        """Other peers with the same address: former lives of one that has started anew without its key."""
+        entry = self.membership.entries.get(peer)
+        if entry is None:
+            return []
+        address, met = (entry.record.ip_addr, entry.record.port), {link.peer for link in self.links.by_id.values()}
+        there = (r.peer for r in self.membership.others() if (r.ip_addr, r.port) == address and r.peer not in met)
+        return [other for other in there if other != peer][:_ASKED_MAX]
 
     def link_lost(self, link: Link, reason: Reason) -> None:
         """A link has ended: a failed dial if it was not open yet; suspicious if a neighbour's, without good reason."""
