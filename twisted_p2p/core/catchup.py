@@ -241,7 +241,7 @@ class CatchUp:
             self._asks.setdefault(number, []).append((*stream, first))
         elif (
             self.has_ended(stream)
-            or any(self.links.by_id[asked].peer == stream[0] for _, asked in floors)
+            or any(link.peer == stream[0] for _, asked in floors if (link := self.links.by_id.get(asked)))
             or 2 * len(floors) > len(list(self._live()))
         ):
             self._skip(stream, first)
