@@ -447,6 +447,33 @@ class WitnessTests(DetectionCase):
             self.stage.pass_time(0.1)
         self.fail("Carol was not dialled")
 
+    def test_too_busy(self) -> None:
+        """Who has too many links is there: its address is not left alone, and nobody is told that it is not reached."""
+        for _ in range(3):
+            [dial] = self.ask()
+            self.stage.connect(CAROL, dial).send(wire.Bye("too-many-links"))
+        self.assertEqual(self.verdicts(self.alice), [])
+
+    def test_two_at_one_address(self) -> None:
+        """While an address is dialled for one peer it is not dialled for another, about whom we then say nothing."""
+        dave = Puppet(0x41)
+        dave.address = CAROL.address
+        self.alice.send(wire.JoinedInNetwork(dave.record()))
+        [dial] = self.ask()
+        self.assertEqual(self.ask(dave), [])
+        self.assertEqual(list(self.stage.core.detection._askers), [CAROL.peer])
+        self.stage.fail(dial)
+        self.assertEqual(self.verdicts(self.alice), [False])
+
+    def test_probe_became_a_neighbour(self) -> None:
+        """A neighbour's link does not say that the neighbour can be reached now: it is dialled."""
+        line = self.stage.connect(CAROL, self.ask()[0])
+        line.shake_hands()
+        self.assertTrue(line.become_neighbour())
+        self.alice.take()
+        self.assertEqual(len(self.ask()), 1)
+        self.assertEqual(self.verdicts(self.alice), [])
+
     def test_being_probed(self) -> None:
         """Who is asked about a peer that it has just reached says so, and does not dial it once more."""
         line = self.stage.connect(CAROL, self.ask()[0])

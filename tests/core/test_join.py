@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.core.puppet import OWN, Line, Puppet, Stage
@@ -119,6 +120,17 @@ class StepTests(JoinCase):
         self.assertEqual(set(self.stage.core.membership.entries), {OWN, *(p.peer for p in (GENESIS, CONTACT, FRIEND))})
         positions = self.stage.core.positions
         self.assertEqual([positions.of(puppet.stream) for puppet in (CONTACT, FRIEND)], [5, 9])
+
+    def test_any_directory(self) -> None:
+        """However long the directory is, a newcomer takes all of it: it has asked for that."""
+        self.stage = Stage(attrs.evolve(LAN, introductions_burst=3), joined=False)
+        self.stage.perform(self.stage.core.join(list(self.addresses), self.stage.now))
+        genesis = self.reach(GENESIS)
+        genesis.send(wire.ResponseRandomNode(None))
+        self.accept(genesis, *(Puppet(number).record() for number in range(0x81, 0xA1)))
+        self.assertEqual(len(self.stage.core.membership.entries), 34)
+        genesis.send(wire.NodesInNetwork([Puppet(number).record() for number in range(0xA1, 0xC1)]))
+        self.assertEqual(len(self.stage.core.membership.entries), 37)
 
     def test_not_ready_before(self) -> None:
         """A newcomer is no member, and says so, until it has the directory."""
@@ -350,6 +362,15 @@ class HostileTests(JoinCase):
             contact.send(wire.ConnectableNodes(nodes))
             tried += self.fail_all()
         self.assertTrue(0 < len(tried) <= LAN.active_target)
+
+    def test_no_answer(self) -> None:
+        """Of a question that was not answered nothing is left."""
+        self.contact().close()
+        self.stage.pass_time(2 * LAN.handshake_timeout)
+        for line in self.stage.lines.values():
+            if line.ended is None:
+                line.close()
+        self.assertEqual(self.stage.core.join_steps._asked, {})
 
     def test_same_contact_again(self) -> None:
         """A contact that could not be reached is not dialled again at once, whoever is said to be there this time."""

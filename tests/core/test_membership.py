@@ -238,9 +238,9 @@ class MergeTests(SynchronousTestCase):
         directory.merge(claim(BOB, ALICE.peer, NOW_MS))
         directory.merge(record(ALICE, NOW_MS))
         directory.merge(record(ALICE, NOW_MS - 1))
-        self.assertEqual(directory.status(ALICE), FAILED)
+        self.assertEqual((directory.status(ALICE), len(directory.members.departed())), (FAILED, 1))
         directory.merge(record(ALICE, NOW_MS + 1))
-        self.assertEqual(directory.status(ALICE), ALIVE)
+        self.assertEqual((directory.status(ALICE), directory.members.departed()), (ALIVE, []))
 
     def test_record_with_claim(self) -> None:
         """A newcomer learns of a failed peer by record and claim together, and is not told that it joined."""
@@ -417,6 +417,13 @@ class RateTests(SynchronousTestCase):
         claims = [claim(ALICE, puppet.peer, NOW_MS) for puppet in self.many]
         fresh.merge(record(ALICE, NOW_MS), *(record(puppet, NOW_MS) for puppet in self.many), *claims)
         self.assertEqual((len(list(fresh.members.others(FAILED))), fresh.told()), (19, [(Kind.JOINED, ALICE.peer)]))
+        self.assertEqual(self.accuse(ALICE, self.many), 3)
+        unknown = peer(100)
+        self.directory.merge(record(unknown, NOW_MS), claim(ALICE, unknown.peer, NOW_MS))
+        self.assertEqual(self.directory.status(unknown), FAILED)
+        fresh.merge(record(BOB, NOW_MS))
+        fresh.merge(claim(ALICE, BOB.peer, NOW_MS))
+        self.assertEqual(fresh.status(BOB), FAILED)
 
     def test_refuting(self) -> None:
         """Who accuses us time and again makes us refute no more often, nor keeps us from it by accusing others."""
@@ -436,6 +443,35 @@ class RateTests(SynchronousTestCase):
         self.directory.pass_time(10)
         self.directory.merge(record(ALICE, NOW_MS + 10))
         self.assertEqual(self.directory.members.entries[ALICE.peer].record, record(ALICE, NOW_MS + 10))
+
+    def test_accused_by_many(self) -> None:
+        """That others accuse a peer takes nothing of its own ration: it is heard when it refutes."""
+        claims = sorted((claim(accuser, ALICE.peer, NOW_MS) for accuser in self.many), key=claim_order)
+        for said in claims:
+            self.directory.merge(said)
+        for number in (1, 2, 3):
+            self.directory.merge(record(ALICE, NOW_MS + number))
+        self.assertEqual(self.directory.members.entries[ALICE.peer].record.incarnation, NOW_MS + 3)
+
+    def test_claim_beside_a_record_over_the_rate(self) -> None:
+        """A claim about the record that is held counts, whatever comes beside it."""
+        for number in range(1, 4):
+            self.directory.merge(record(ALICE, NOW_MS + number))
+        self.directory.merge(record(ALICE, NOW_MS + 4), claim(BOB, ALICE.peer, NOW_MS + 3))
+        self.assertEqual(self.directory.status(ALICE), FAILED)
+
+    def test_nothing_left(self) -> None:
+        """What is rationed takes memory only for as long as there is something to wait for."""
+        self.accuse(ALICE, self.many)
+        self.directory.merge(record(ALICE, NOW_MS + 1))
+        self.directory.merge(record(CAROL, NOW_MS), source=ALICE)
+        members = self.directory.members
+        left = [len(b._full_at) for b in (members._accusations, members._renewals, members._introductions)]
+        self.assertEqual(left, [1, 1, 1])
+        self.directory.pass_time(1000)
+        members.expire()
+        left = [len(b._full_at) for b in (members._accusations, members._renewals, members._introductions)]
+        self.assertEqual(left, [0, 0, 0])
 
     def test_introductions(self) -> None:
         """One neighbour introduces so many at once, then one each interval; the others are not even checked."""

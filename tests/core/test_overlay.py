@@ -232,6 +232,7 @@ class AskingTests(OverlayCase):
         self.stage.befriend(puppet).send_lines(b"junk")
         line = self.stage.meet(puppet)
         self.stage.core.overlay.bridge(self.stage.core.links.by_id[line.number])
+        self.stage.perform(self.stage.core.wake(self.stage.now))
         self.assertEqual(self.asks(line), [])
         self.assertTrue(line.become_neighbour())
 

@@ -394,7 +394,7 @@ def decode(line: bytes) -> Frame | None:
         if title in _titles:
             raise BadFrame(str(error)) from None
         frame = None
-    if not isinstance(frame, Broadcast) and (frame is None or _encoder.encode(frame) != line):
+    if not isinstance(frame, Broadcast) and _encoder.encode(frame) != line:
         _check_names(line)
     return frame
 
