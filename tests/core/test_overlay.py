@@ -48,6 +48,13 @@ class OverlayCase(SynchronousTestCase):
         line.shake_hands(baseline=False)
         return line
 
+    def dialled(self, puppet: Puppet) -> Line:
+        """The puppet becomes known, and is dialled to be a neighbour."""
+        self.know(puppet)
+        self.stage.pass_time(LAN.refill_interval * 1.2)
+        [dial] = self.stage.take_dials()
+        return self.answer(dial, puppet)
+
 
 class BeingAskedTests(OverlayCase):
     """A peer is asked to be a neighbour."""
@@ -157,33 +164,21 @@ class AskingTests(OverlayCase):
     def test_refused(self) -> None:
         """Who refused is left alone for a while, then asked again."""
         puppet = Puppet(0x10)
-        self.know(puppet)
-        self.stage.pass_time(LAN.refill_interval * 1.2)
-        [dial] = self.stage.take_dials()
-        line = self.answer(dial, puppet)
+        line = self.dialled(puppet)
         line.send(wire.NodeConnAnswer(False))
         self.assertEqual(ended(line), Reason.DONE)
         self.assertEqual(self.stage.told(Kind.LINK_UP)[1:], [])
-        asked = self.stage.now
-        while not self.neighbour_dials(puppet):
-            self.stage.pass_time(0.1)
-        self.assertGreaterEqual(self.stage.now - asked, LAN.refused_pause)
-        self.assertLess(self.stage.now - asked, LAN.refused_pause + 2 * LAN.refill_interval)
+        waited = self.until_asked(puppet)
+        self.assertGreaterEqual(waited, LAN.refused_pause)
+        self.assertLess(waited, LAN.refused_pause + 2 * LAN.refill_interval)
 
     def test_refused_by_all(self) -> None:
         """Who has fewer than three neighbours, and is refused by all that it knows, asks urgently the next time."""
         puppet = Puppet(0x10)
-        self.know(puppet)
-        self.stage.pass_time(LAN.refill_interval * 1.2)
-        [dial] = self.stage.take_dials()
-        line = self.answer(dial, puppet)
+        line = self.dialled(puppet)
         self.assertEqual(self.asks(line), [False])
         line.send(wire.NodeConnAnswer(False))
-        dials: list[Dial] = []
-        while not dials:
-            self.stage.pass_time(0.1)
-            dials = self.neighbour_dials(puppet)
-        again = self.answer(dials[0], puppet)
+        again = self.answer(self.next_dial(puppet), puppet)
         self.assertEqual(self.asks(again), [True])
         again.send(wire.NodeConnAnswer(True))
         self.assertEqual(len(self.neighbours), 2)
@@ -201,9 +196,14 @@ class AskingTests(OverlayCase):
     def until_asked(self, puppet: Puppet) -> float:
         """After how many seconds this puppet is dialled to be a neighbour; its probes are answered."""
         begin = self.stage.now
-        while not self.neighbour_dials(puppet):
-            self.stage.pass_time(0.1)
+        self.next_dial(puppet)
         return self.stage.now - begin
+
+    def next_dial(self, puppet: Puppet) -> Dial:
+        """The next dial to make a neighbour of this puppet; its probes are answered."""
+        while not (dials := self.neighbour_dials(puppet)):
+            self.stage.pass_time(0.1)
+        return dials[0]
 
     def test_fault(self) -> None:
         """A neighbour whose link ended by a fault, whoever found it, is not asked again for a while."""
@@ -274,10 +274,7 @@ class AskingTests(OverlayCase):
     def test_link_breaks_before_the_answer(self) -> None:
         """A question whose link broke is asked again later."""
         puppet = Puppet(0x10)
-        self.know(puppet)
-        self.stage.pass_time(LAN.refill_interval * 1.2)
-        [dial] = self.stage.take_dials()
-        line = self.answer(dial, puppet)
+        line = self.dialled(puppet)
         self.assertEqual(self.asks(line), [False])
         line.close()
         for _ in range(200):
@@ -291,10 +288,7 @@ class AskingTests(OverlayCase):
     def test_no_answer(self) -> None:
         """Who never answers the question is given up after the linger time."""
         puppet = Puppet(0x10)
-        self.know(puppet)
-        self.stage.pass_time(LAN.refill_interval * 1.2)
-        [dial] = self.stage.take_dials()
-        line = self.answer(dial, puppet)
+        line = self.dialled(puppet)
         self.stage.pass_time(LAN.linger + 0.1)
         self.assertEqual(ended(line), Reason.DONE)
 

@@ -5,23 +5,12 @@ from __future__ import annotations
 import re
 import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from tests.live.processes import ROOT, Peers, Process
 
 EXAMPLES = ROOT / "docs" / "examples"
 README = ROOT / "README.md"
-
-
-@pytest.fixture
-def peers(tmp_path: Path) -> Iterator[Peers]:
-    """Starts programs, and ends whatever is left of them."""
-    running = Peers(tmp_path)
-    yield running
-    running.destroy()
 
 
 def example(peers: Peers, program: str, *arguments: str, name: str = "") -> Process:

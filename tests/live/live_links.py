@@ -146,13 +146,6 @@ def proxies() -> Iterator[Callable[[int], Proxy]]:
         proxy.close()
 
 
-@pytest.fixture
-def peers(tmp_path: Path) -> Iterator[Peers]:
-    running = Peers(tmp_path)
-    yield running
-    running.destroy()
-
-
 # --- our own address
 
 

@@ -4,10 +4,7 @@ import json
 import re
 import signal
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
 from nacl.signing import SigningKey
 
 from tests.live.processes import ROOT, Peers
@@ -41,14 +38,6 @@ other.when_joined().addCallback(lambda _: print("port", genesis.port, flush=True
 other.when_joined().addCallback(lambda _: task.LoopingCall(count).start(0.25))
 reactor.run()
 """
-
-
-@pytest.fixture
-def peers(tmp_path: Path) -> Iterator[Peers]:
-    """Starts programs, and ends whatever is left of them."""
-    started = Peers(tmp_path)
-    yield started
-    started.destroy()
 
 
 def test_minimal_peer(peers: Peers) -> None:

@@ -10,7 +10,6 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,13 +21,6 @@ from twisted_p2p.core import wire
 from twisted_p2p.net.stranger import LINES
 
 MEGABYTE = 1_000_000
-
-
-@pytest.fixture
-def peers(tmp_path: Path) -> Iterator[Peers]:
-    running = Peers(tmp_path)
-    yield running
-    running.destroy()
 
 
 def connect(peer: TwistdPeer) -> socket.socket:

@@ -10,7 +10,6 @@ import socket
 import stat
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,13 +18,6 @@ from tests.live.processes import ROOT, Peers, TwistdPeer, python_environment, tw
 
 PROGRAMS = {"twistd -n": ("twistd", "-n"), "twistd": ("twistd",), "twist": ("twist",)}
 HEX = re.compile("[0-9a-f]{64}")
-
-
-@pytest.fixture
-def peers(tmp_path: Path) -> Iterator[Peers]:
-    running = Peers(tmp_path)
-    yield running
-    running.destroy()
 
 
 def free_port(host: str = "127.0.0.1") -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 
+import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_p2p.core.broadcast import Spread
@@ -65,7 +66,7 @@ class BrokenTests(SynchronousTestCase):
         plan = fuzz.shrink(fuzz.draw(self.seed))
         self.assertTrue(fuzz.play(plan).violations)
         for n in range(len(plan.steps)):
-            fewer = fuzz.attrs.evolve(plan, steps=plan.steps[:n] + plan.steps[n + 1 :])
+            fewer = attrs.evolve(plan, steps=plan.steps[:n] + plan.steps[n + 1 :])
             self.assertFalse(fuzz.play(fewer).violations)
 
     def test_told(self) -> None:

@@ -267,7 +267,7 @@ class AntiEntropy:
         if frame.nodes != self.membership.digest.root():
             self.links.send(link, self._digest("nodes", self.membership.digest.hashes()))
         if frame.streams == self.positions.digest.root():
-            self.spread.is_level_on_all(link)
+            self.spread.level_on_all(link)
         comparison = self._compared.get(link.id)
         if comparison is None or comparison.looks:
             return
@@ -331,10 +331,10 @@ class AntiEntropy:
     def _behind(self, link: Link, told: dict[Stream, int]) -> None:
         for stream, position in told.items():
             ours = self.positions.of(stream)
+            if position >= ours:
+                self.spread.as_far(link, stream, position)
             if position > ours:
                 self.catchup.behind(link, stream, position, patient=True)
-            elif position == ours:
-                self.spread.is_level(link, stream)
 
     def _first_look(self, link: Link, comparison: Comparison) -> None:
         """With one who is no neighbour we look again, once what was under way has had the time to arrive."""

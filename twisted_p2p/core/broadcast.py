@@ -297,6 +297,21 @@ class Spread:
         if early is not None:
             self._release(stream, early)
 
+    def as_far(self, link: Link, stream: Stream, position: int) -> None:
+        """The other end is as far as we are, or further: it need not be told; if level, the next bundle is pushed."""
+        flow = self.flows.get(link.id)
+        if flow is not None and flow.live:
+            flow.moved.pop(stream, None)
+            if position == self.positions.of(stream):
+                flow.cursor.pop(stream, None)
+
+    def level_on_all(self, link: Link) -> None:
+        """The other end is where we are on every stream."""
+        flow = self.flows.get(link.id)
+        if flow is not None and flow.live:
+            flow.moved.clear()
+            flow.cursor.clear()
+
     # --- telling the application
 
     def skip_to(self, stream: Stream, position: int) -> None:
@@ -306,15 +321,3 @@ class Spread:
             if flow.cursor.get(stream) == position:
                 del flow.cursor[stream]
         self.begin_at(stream, position)
-
-    def is_level(self, link: Link, stream: Stream) -> None:
-        """The other end has told a position that is ours: it need not ask, and the next bundle is pushed."""
-        flow = self.flows.get(link.id)
-        if flow is not None and flow.live:
-            flow.cursor.pop(stream, None)
-
-    def is_level_on_all(self, link: Link) -> None:
-        """So on every stream."""
-        flow = self.flows.get(link.id)
-        if flow is not None and flow.live:
-            flow.cursor.clear()

@@ -222,7 +222,7 @@ class CatchUp:
         if now - last > patience:
             since = now
         if len(self._lost) >= self.turn.config.max_wants and stream not in self._lost:
-            self._lost = {other: times for other, times in self._lost.items() if now - times[1] <= patience}
+            del self._lost[next(iter(self._lost))]
         self._lost[stream] = (since, now)
         return since
 

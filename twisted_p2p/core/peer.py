@@ -284,16 +284,12 @@ class PeerCore:
             wire.Roots: self.antientropy.roots,
             wire.Digest: self.antientropy.digest,
             wire.Positions: self.antientropy.positions_told,
-            wire.Frontier: self._frontier,
+            wire.Frontier: self.antientropy.frontier,
             wire.Graft: self.catchup.grafted,
             wire.Prune: self.tree.pruned,
             wire.Floor: self.catchup.floor,
             wire.Broadcast: lambda link, frame: self.links.hang_up(link, Reason.BAD_FRAME),
         }
-
-    def _frontier(self, link: Link, frame: wire.Frontier) -> None:
-        self.antientropy.frontier(link, frame)
-        self.tree.heard(link, {(origin, epoch): position for origin, epoch, position in frame.streams})
 
     def _record(self, link: Link, frame: wire.JoinedInNetwork | wire.Disconnect) -> bool:
         return self.membership.merge([frame.record], source=link.peer)
@@ -363,7 +359,10 @@ class PeerCore:
         self.catchup.progressed(link, stream, position)
 
     def _has_ended(self, stream: Stream) -> bool:
-        """Its origin is gone, or has begun another one."""
+        """Its origin is gone, or has begun another one.
+
+        One that comes back goes on with its stream only where the others have not got ahead of it.
+        """
         if stream[0] == self.peer:
             return stream != self.spread.own
         return not self.membership.is_alive(stream[0]) or self.positions.has_later(stream)

@@ -124,14 +124,6 @@ class Tree:
         if self._telling is None:
             self._telling = self.turn.timers.after(self.turn.jitter(self.turn.config.frontier_interval), self._tell)
 
-    def heard(self, link: Link, told: dict[Stream, int]) -> None:
-        """The other end has told its positions: where it is as far as we are, it need not be told ours."""
-        flow = self.spread.flows.get(link.id)
-        if flow is not None and flow.moved:
-            for stream, position in told.items():
-                if position >= self.spread.positions.of(stream):
-                    flow.moved.pop(stream, None)
-
     def _tell(self) -> None:
         self._telling = None
         size = self.turn.config.page

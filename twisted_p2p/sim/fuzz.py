@@ -88,11 +88,10 @@ class Play:
 
     def again(self, peer: SimPeer, same_key: bool) -> None:
         """Start a peer that has died anew, at the same address, without its log."""
-        signer = CheapSigner(peer.peer) if same_key else None
         if peer.address in self.world.listening:
             return
-        name = f"{peer.name}+"
-        new = self.world.add(name=name, signer=signer, address=peer.address)
+        signer = CheapSigner(peer.peer) if same_key else None
+        new = self.world.add(name=f"{peer.name}+", signer=signer, address=peer.address)
         if peer.address == self.world.peers[0].address:
             new.start()
             new.join([other.address for other in self.world.running if other is not new][:3], genesis=True)
