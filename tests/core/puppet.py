@@ -188,6 +188,9 @@ class Stage:
     It is a genesis, and ready, unless `joined` is false: then it has been started only.
     """
 
+    line = Line
+    """What a connection is."""
+
     def __init__(self, config: Config = LAN, joined: bool = True, seed: int = 0) -> None:
         self.now = BEGINNING
         self.address = ("10.0.0.1", 5050)
@@ -265,7 +268,7 @@ class Stage:
     def connect(self, puppet: Puppet, dial: Dial | None = None) -> Line:
         """The puppet connects, or is what a dial of the core finds."""
         self._numbers += 1
-        line = self.lines[self._numbers] = Line(self, puppet, self._numbers)
+        line = self.lines[self._numbers] = self.line(self, puppet, self._numbers)
         self.perform(self.core.link_up(line.number, None if dial is None else dial.dial, self.now))
         return line
 

@@ -256,20 +256,26 @@ class QuestionTests(SynchronousTestCase):
         self.assertEqual(line.take(), [wire.ResponseRandomNode(None)])
 
     def test_nodes_to_connect(self) -> None:
-        """It names itself and its neighbours, with addresses that they signed."""
+        """It names itself first, then others that it knows, with addresses that they signed."""
+        line = self.stage.lines[1]
+        line.send(*(wire.JoinedInNetwork(Puppet(number).record()) for number in range(0x60, 0x70)))
+        known = list(self.stage.core.membership.others())
         answer = self.ask(wire.AskNodesToConnect())
         assert isinstance(answer, wire.ConnectableNodes)
-        own = self.stage.core.membership.own
-        self.assertEqual(answer.nodes, [own, *(friend.record() for friend in self.friends)])
+        self.assertEqual(answer.nodes[0], self.stage.core.membership.own)
+        self.assertEqual(len(answer.nodes), 1 + 2 * LAN.active_target)
+        self.assertEqual([record for record in answer.nodes[1:] if record not in known], [])
 
     def test_nodes_to_connect_for_a_neighbour(self) -> None:
-        """A neighbour is not named to itself."""
+        """Whoever asks is not named to itself."""
         line = self.stage.lines[1]
         line.take()
         line.send(wire.AskNodesToConnect())
         [answer] = line.take()
         assert isinstance(answer, wire.ConnectableNodes)
-        self.assertEqual([node.peer for node in answer.nodes], [OWN, self.friends[1].peer])
+        peers = [node.peer for node in answer.nodes]
+        self.assertIn(self.friends[1].peer, peers)
+        self.assertNotIn(line.puppet.peer, peers)
 
 
 class LeavingTests(SynchronousTestCase):

@@ -59,6 +59,8 @@ TITLES = {
     wire.NodeConnAnswer: "#NODE_CONN_ANSWER",
     wire.GiveNodesInNetwork: "#GIVE_NODES_IN_NETWORK",
     wire.NodesInNetwork: "#NODES_IN_NETWORK",
+    wire.Shuffle: "#SHUFFLE",
+    wire.Shuffled: "#SHUFFLED",
     wire.JoinedInNetwork: "#JOINED_IN_NETWORK",
     wire.Disconnect: "!DISCONNECT",
     wire.FailedInNetwork: "#FAILED_IN_NETWORK",

@@ -16,9 +16,10 @@ class TreeTests(SynchronousTestCase):
     """A network of forty."""
 
     def setUp(self) -> None:
-        """It has come to rest."""
+        """It has come to rest, and nobody looks for another neighbour."""
         self.world = World(1)
         self.members = build(self.world, PEERS)
+        self.world.run(5)
 
     def count(self, what: str) -> int:
         """A counter, of all peers together."""

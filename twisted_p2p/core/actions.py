@@ -27,6 +27,7 @@ class Reason(str, enum.Enum):
     DISPLACED = "displaced"
     REPLACED = "replaced"  # another link of the same pair took its place
     LEAVING = "leaving"
+    OTHER_DIRECTORY = "other-directory"  # one of the two knows everybody, the other one a sample
     NOT_READY = "not-joined-yet"  # a newcomer was asked for help by another one
     TOO_MANY = "too-many-links"
 
@@ -91,6 +92,7 @@ class Kind(str, enum.Enum):
     JOINED = "joined"
     LEFT = "left"
     FAILED = "failed"
+    FORGOTTEN = "forgotten"
     LINK_UP = "link-up"
     LINK_DOWN = "link-down"
     READY = "ready"
@@ -101,7 +103,8 @@ class Kind(str, enum.Enum):
 class Changed:
     """The directory, the active view, or our own standing in the network has changed.
 
-    JOINED has the peer's address; LINK_DOWN a reason; READY (we have joined) nothing more; RETRY (we could not, and
+    JOINED has the peer's address; FORGOTTEN says only that a sample of the directory has no room for it any more;
+    LINK_DOWN a reason; READY (we have joined) nothing more; RETRY (we could not, and
     will try again) the address, the reason and, in `after`, the seconds until then.
     """
 

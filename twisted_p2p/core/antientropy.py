@@ -125,7 +125,8 @@ class AntiEntropy:
         if theirs is None:
             self.links.hang_up(link, Reason.BAD_FRAME)
         elif frame.of == "nodes":
-            self._send_facts(link, differing(self.membership.digest.hashes(), theirs))
+            if not self.membership.is_sample:
+                self._send_facts(link, differing(self.membership.digest.hashes(), theirs))
         elif link.is_neighbour and not self.spread.flows[link.id].live:
             self._sync_digest(link, theirs)
         elif self.has_baseline:
@@ -209,7 +210,8 @@ class AntiEntropy:
             peers.append(peer)
             streams += positions
         self.alone = False
-        page = self._facts(peer for peer in peers if peer in self.membership.entries)
+        told = () if self.membership.is_sample else peers
+        page = self._facts(peer for peer in told if peer in self.membership.entries)
         self.links.send(link, NodesInNetwork(page.nodes, page.claims, streams, following))
 
     def _by_peer(self, after: str) -> Iterator[tuple[str, list[Position]]]:
@@ -264,7 +266,7 @@ class AntiEntropy:
         """The other end's roots: where they differ from ours, send what tells more."""
         if frame.answer:
             self.links.send(link, self._roots(answer=False))
-        if frame.nodes != self.membership.digest.root():
+        if frame.nodes != self.membership.digest.root() and not self.membership.is_sample:
             self.links.send(link, self._digest("nodes", self.membership.digest.hashes()))
         if frame.streams == self.positions.digest.root():
             self.spread.level_on_all(link)

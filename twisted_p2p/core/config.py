@@ -14,9 +14,10 @@ class Config:
 
     # --- overlay: HyParView (Leitao et al., DSN 2007), with the directory as passive view
     active_target: int = 4
-    """Neighbours that a peer looks for. Paper, section 5.1: log10(N) + c; 4 keeps 1,000 peers connected."""
+    """Neighbours that a peer looks for. Paper, section 5.1: log10(N) + 1; so many up to 1,000 peers, one more for each
+    tenfold, as far as a peer knows."""
     active_max: int = 8
-    """Neighbours that a peer accepts; the room above the target is what newcomers find."""
+    """Neighbours that a peer accepts; the room above the target is what newcomers find. Two more for each tenfold."""
     refill_interval: float = 1.0
     """Between attempts to reach the target. A guess: a few round trips."""
     refused_pause: float = 5.0
@@ -24,6 +25,21 @@ class Config:
     fault_pause: float = 15.0
     """The same for a peer that broke the rules: it will hardly keep them a moment later. Long enough to make a loop of
     it cheap, short enough for two who have just each other."""
+
+    # --- a sample of the network, in place of all of it
+    max_known: int = 0
+    """Peers of whom a peer knows; the directory is then a sample. 0: everybody. Peers of both kinds do not mix."""
+    shuffle_interval: float = 10.0
+    """Between exchanges of samples. HyParView's cycle."""
+    shuffle_active: int = 3
+    shuffle_passive: int = 4
+    """Neighbours, and other peers, in such an exchange. Paper, section 5.1: ka and kp."""
+    shuffle_hops: int = 6
+    """Of the walk to whom they are exchanged with. Paper, section 5.1: the active random walk length."""
+    walks_burst: int = 20
+    walks_interval: float = 1.0
+    """Walks that one neighbour may send here: so many at once, then one each interval. About one in eight seconds is
+    usual: each peer's walk has six hops, and a peer four neighbours."""
 
     # --- links
     handshake_timeout: float = 5.0

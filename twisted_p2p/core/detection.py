@@ -170,6 +170,9 @@ class Detection:
         self.turn.timers.after(self.turn.config.suspicion_timeout, lambda: self._decide(peer, suspicion), judges=True)
 
     def _witnesses(self, peer: str) -> Sequence[Link]:
+        """Neighbours to ask; nobody where each knows others, and forgets for itself whom it can't reach."""
+        if self.membership.is_sample:
+            return []
         links = [link for other, link in self.overlay.active.items() if other != peer and other not in self.suspicions]
         return self.turn.rng.sample(links, min(self.turn.config.witnesses, len(links)))
 

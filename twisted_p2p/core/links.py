@@ -232,7 +232,8 @@ class Links:
 
     def _send_hello(self, link: Link) -> None:
         record = self.membership.own
-        self.send(link, Hello(wire.VERSION, self.network, record, link.nonce, self.has_baseline()))
+        is_sample = self.membership.is_sample
+        self.send(link, Hello(wire.VERSION, self.network, record, link.nonce, self.has_baseline(), is_sample))
 
     def hello(self, link: Link, frame: Hello) -> None:
         """The other end has introduced itself."""
@@ -258,6 +259,8 @@ class Links:
             return Reason.WRONG_NETWORK
         if frame.record.peer == self.signer.peer:
             return Reason.OWN_ADDRESS
+        if frame.sample != self.membership.is_sample:
+            return Reason.OTHER_DIRECTORY
         record = frame.record
         if not self.verifier.verify(record.peer, record.signed_bytes(self.network), record.sig):
             return Reason.BAD_SIGNATURE

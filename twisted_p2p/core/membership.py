@@ -7,13 +7,14 @@ incarnation, which is how it refutes (SWIM, DSN 2002, section 4.2).
 
 from __future__ import annotations
 
-from collections.abc import Container, Hashable, Iterable, Iterator
+from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Sequence
 
 import attrs
 
 from twisted_p2p.core import wire
 from twisted_p2p.core.actions import Changed, Kind
 from twisted_p2p.core.digest import BucketDigest, bucket_of
+from twisted_p2p.core.draw import DrawSet
 from twisted_p2p.core.turn import Turn
 from twisted_p2p.core.wire import Claim, Record
 from twisted_p2p.interfaces import ISigner, IVerifier
@@ -89,11 +90,17 @@ class Membership:
     network: str
     signer: ISigner
     verifier: IVerifier
+    is_kept: Callable[[str], bool] = lambda peer: False
+    """Whether a peer must stay in a sample: our neighbours do."""
     entries: dict[str, Entry] = attrs.field(factory=dict)
     digest: BucketDigest[str] = attrs.field(init=False)
     own: Record = attrs.field(init=False)
     """What we say of ourselves; in the directory only once we have joined."""
     _news: list[Fact] = attrs.field(factory=list)
+    _living: DrawSet = attrs.field(factory=DrawSet)
+    """All others that are alive."""
+    _by_address: dict[tuple[str, int], dict[str, None]] = attrs.field(factory=dict)
+    """The same, by where they are."""
     _departed: dict[str, None] = attrs.field(factory=dict)
     """All others that have left or failed, in the order in which we heard of it."""
     _accusations: TokenBuckets = attrs.field(init=False)
@@ -116,11 +123,29 @@ class Membership:
 
     # --- reading
 
+    @property
+    def is_sample(self) -> bool:
+        """Whether these are only some of the network's peers."""
+        return bool(self.turn.config.max_known)
+
     def others(self, status: str = ALIVE) -> Iterator[Record]:
         """Records of all other peers of this status."""
         for peer, entry in self.entries.items():
             if peer != self.signer.peer and entry.status == status:
                 yield entry.record
+
+    @property
+    def living(self) -> int:
+        """How many others are alive."""
+        return len(self._living)
+
+    def drawn(self) -> Iterator[Record]:
+        """Records of all others that are alive, in random order, made as far as it is asked for."""
+        return (self.entries[peer].record for peer in self._living.draw(self.turn.rng))
+
+    def at(self, host: str, port: int) -> Sequence[str]:
+        """The others that are said to be alive at this address."""
+        return tuple(self._by_address.get((host, port), ()))
 
     def departed(self) -> list[Record]:
         """Records of all that have left or failed."""
@@ -257,22 +282,29 @@ class Membership:
         if entry is None:
             if new.status != ALIVE and (is_ahead or new.said < now - config.departed_keep):
                 return False
-            if len(self.entries) >= config.max_peers and not self._make_room(new):
+            if len(self.entries) > (config.max_known or config.max_peers - 1) and not self._make_room(new):
                 self.turn.counts["directory_full"] += 1
                 return False
-        if entry is None or entry.record is not record:
-            self._news.append(record)
-        if claim is not None:
-            self._news.append(claim)
+        if not self.is_sample:
+            self._news += [record] if entry is None or entry.record is not record else []
+            self._news += [claim] if claim is not None else []
         self._store(new)
         self._tell(entry, new)
         return True
 
     def _make_room(self, entry: Entry) -> bool:
-        """For the living the memory of a departed peer is given up, the eldest first."""
-        if entry.status != ALIVE or not self._departed:
+        """For the living the memory of a departed peer is given up, the eldest first; in a sample that of any peer."""
+        if entry.status != ALIVE:
             return False
-        self._forget(next(iter(self._departed)))
+        if self._departed:
+            self._forget(next(iter(self._departed)))
+            return True
+        spare = (peer for peer in self._living.draw(self.turn.rng) if not self.is_kept(peer))
+        drawn = next(spare, None) if self.is_sample else None
+        if drawn is None:
+            return False
+        self._forget(drawn)
+        self.turn.tell(Changed(Kind.FORGOTTEN, drawn))
         return True
 
     def _tell(self, old: Entry | None, new: Entry) -> None:
@@ -288,14 +320,30 @@ class Membership:
 
     def _store(self, entry: Entry) -> None:
         peer = entry.record.peer
+        self._unlist(peer)
         self.entries[peer] = entry
         self.digest.touch(bucket_of(peer), peer)
-        if entry.status == ALIVE or peer == self.signer.peer:
+        if peer == self.signer.peer:
+            return
+        if entry.status == ALIVE:
             self._departed.pop(peer, None)
+            self._living.add(peer)
+            self._by_address.setdefault((entry.record.ip_addr, entry.record.port), {})[peer] = None
         else:
             self._departed[peer] = None
 
+    def _unlist(self, peer: str) -> None:
+        """It is not where it was."""
+        if peer in self._living:
+            self._living.discard(peer)
+            record = self.entries[peer].record
+            there = self._by_address[record.ip_addr, record.port]
+            del there[peer]
+            if not there:
+                del self._by_address[record.ip_addr, record.port]
+
     def _forget(self, peer: str) -> None:
+        self._unlist(peer)
         del self.entries[peer]
         self._departed.pop(peer, None)
         self.digest.drop(bucket_of(peer), peer)

@@ -1,12 +1,14 @@
 """The overlay: a small, symmetric active view of neighbours, one link a pair.
 
-HyParView (Leitao, Pereira, Rodrigues, DSN 2007), sections 4.2 to 4.4. Differs: the passive view is the directory,
-which every peer has whole, so there is no shuffle; newcomers find neighbours by the five steps of `join`.
+HyParView (Leitao, Pereira, Rodrigues, DSN 2007), sections 4.1 to 4.3. Differs: the passive view is the directory,
+which every peer has whole, or a sample of it (`shuffle`); newcomers find neighbours by the five steps of `join`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+from math import ceil, log10
 
 import attrs
 
@@ -21,6 +23,8 @@ _FAULTS = (Reason.BAD_FRAME, Reason.BAD_SIGNATURE, Reason.LINE_TOO_LONG)
 """Ends of an open link after which the two are better apart for a while, whoever of them has found the fault."""
 
 
+_IDLE = 10
+"""Refill intervals between looks at a full view: the network may have grown."""
 _LEAST = 3
 """With fewer neighbours a peer does not put up with being refused by everybody."""
 
@@ -30,6 +34,7 @@ class _Request:
     """We want this peer as a neighbour. `link`: where we have asked, once the dial is through."""
 
     link: Link | None = None
+    urgent: bool = False
 
 
 @attrs.define(eq=False)
@@ -51,6 +56,8 @@ class Overlay:
     _faulty: dict[str, float] = attrs.field(factory=dict)
     """Peers whose link ended by a fault, and until when we do not ask them to be neighbours."""
     _offered: list[Record] = attrs.field(factory=list)
+    _urgently: bool = False
+    """Those that were offered are not to refuse."""
     _moving: dict[str, Timer] = attrs.field(factory=dict)
     """Peers that replaced their link with us; the new one is not ours yet."""
     _timer: Timer | None = None
@@ -61,45 +68,63 @@ class Overlay:
 
     # --- asking
 
-    def offer(self, records: Iterable[Record]) -> None:
+    def offer(self, records: Iterable[Record], urgent: bool = False) -> None:
         """Peers to ask before any others: what a join was told to connect to."""
-        self._offered = list(records)
+        self._offered, self._urgently = list(records), urgent
         self.refill()
 
     def refill(self) -> None:
         """Ask as many peers as are missing from the active view."""
-        self._refill_in(self.turn.jitter(self.turn.config.refill_interval))
+        missing = self.target - len(self.active) - len(self._requests)
+        self._refill_in(self.turn.jitter(self.turn.config.refill_interval * (1 if missing > 0 else _IDLE)))
         if self.leaving:
             return
-        missing = self.turn.config.active_target - len(self.active) - len(self._requests)
         if missing <= 0:
             self._insisting = False
             return
-        for record in self._candidates():
-            if missing and self.links.may_dial(record):
+        is_lonely = not self._requests and len(self.active) < _LEAST
+        found = False
+        for record, urgent in self._candidates():
+            found = True
+            if self.links.may_dial(record):
                 missing -= 1
-                self._requests[record.peer] = _Request()
+                self._requests[record.peer] = _Request(urgent=urgent)
                 self.links.dial(Purpose.NEIGHBOUR, (record.ip_addr, record.port), record.peer)
+            if not missing:
+                break
+        if not found and self._refused and is_lonely:
+            self._insisting = True
+
+    @property
+    def _tenfolds(self) -> int:
+        """How many times the network is ten times as large as 1,000 peers, begun ones included."""
+        return max(0, ceil(log10(self.membership.living + 1)) - 3)
+
+    @property
+    def target(self) -> int:
+        """How many neighbours we look for."""
+        return self.turn.config.active_target + self._tenfolds
+
+    @property
+    def room(self) -> int:
+        """How many neighbours we accept."""
+        return self.turn.config.active_max + 2 * self._tenfolds
 
     def _refill_in(self, delay: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self.turn.timers.after(delay, self.refill)
 
-    def _candidates(self) -> list[Record]:
-        offered, self._offered = self._offered, []
-        known = list(self.membership.others())
-        self.turn.rng.shuffle(known)
-        now, found = self.turn.now, dict[str, Record]()
+    def _candidates(self) -> Iterator[tuple[Record, bool]]:
+        """Whom to ask, and whether urgently: those that were offered, then all others in random order."""
+        offered, self._offered = [(record, self._urgently) for record in self._offered], []
+        now = self.turn.now
         self._refused = {peer: until for peer, until in self._refused.items() if until > now}
-        for record in (*offered, *known):
+        for record, urgent in chain(offered, ((record, False) for record in self.membership.drawn())):
             peer = record.peer
             is_out = peer == self.own or peer in self.active or peer in self._requests or peer in self._refused
             if not (is_out or self._is_faulty(peer)):
-                found.setdefault(peer, record)
-        if not found and self._refused and not self._requests and len(self.active) < _LEAST:
-            self._insisting = True
-        return list(found.values())
+                yield record, urgent
 
     def ask(self, link: Link, urgent: bool = False) -> None:
         """Ask to be neighbours on an open link that we dialled. An isolated peer is always urgent.
@@ -109,8 +134,10 @@ class Overlay:
         """
         if link.peer in self.active or self.leaving:
             return
-        self._requests[link.peer] = _Request(link)
-        self.links.send(link, NodeConnAddr(urgent=urgent or self._insisting or not self.active))
+        wanted = self._requests.get(link.peer)
+        urgent |= self._insisting or not self.active or (wanted is not None and wanted.urgent)
+        self._requests[link.peer] = _Request(link, urgent)
+        self.links.send(link, NodeConnAddr(urgent))
 
     def bridge(self, link: Link) -> None:
         """The network is split between us and the other end of an open link: be neighbours."""
@@ -183,7 +210,7 @@ class Overlay:
             if mine.link is not None and self.own < peer:
                 return False
             del self._requests[peer]
-        if peer in self.active or len(self.active) < self.turn.config.active_max:
+        if peer in self.active or len(self.active) < self.room:
             return True
         return urgent
 
@@ -195,7 +222,7 @@ class Overlay:
         In a full view it takes the place of a neighbour drawn by chance.
         """
         old = self.active.get(link.peer)
-        if old is None and len(self.active) >= self.turn.config.active_max:
+        if old is None and len(self.active) >= self.room:
             self.links.hang_up(self.turn.rng.choice(list(self.active.values())), Reason.DISPLACED)
         self.active[link.peer] = link
         link.is_neighbour = True

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any
 
 from twisted_p2p.core import wire
@@ -23,6 +24,7 @@ from twisted_p2p.core.links import Address, Attempt, Link, Links, Purpose
 from twisted_p2p.core.membership import LEFT, Membership
 from twisted_p2p.core.overlay import Overlay
 from twisted_p2p.core.positions import Positions
+from twisted_p2p.core.shuffle import Shuffles
 from twisted_p2p.core.tree import Tree
 from twisted_p2p.core.turn import Turn
 from twisted_p2p.interfaces import IMessageLog, ISigner, IVerifier, Stream
@@ -46,7 +48,7 @@ class PeerCore:
     ) -> None:
         turn = self.turn = Turn(config, rng)
         self.config, self.network, self.peer, self.log = config, network, signer.peer, log
-        self.membership = Membership(turn, network, signer, verifier)
+        self.membership = Membership(turn, network, signer, verifier, lambda peer: peer in self.overlay.active)
         self.positions = Positions()
         self.links = Links(
             turn,
@@ -96,6 +98,7 @@ class PeerCore:
         )
         self.detection = Detection(turn, self.membership, self.links, self.overlay, self.antientropy.compare)
         self.join_steps = Join(turn, network, verifier, self.links, self.overlay)
+        self.shuffles = Shuffles(turn, self.membership, self.links, self.overlay)
         self.flood = Flood(self.membership, self.links, self.overlay, config.page)
         self.member_since: float | None = None
         """When we joined: the contract holds from then on. For a genesis, when it first met the others."""
@@ -119,6 +122,7 @@ class PeerCore:
         self.membership.enter()
         self.antientropy.has_baseline = self.antientropy.alone = True
         self.overlay.start()
+        self.shuffles.start()
         self.detection.start()
         self.antientropy.start()
         self._keep_house()
@@ -274,6 +278,8 @@ class PeerCore:
             wire.ConnectableNodes: self.join_steps.connectable,
             wire.NodeConnAddr: self.overlay.asked,
             wire.NodeConnAnswer: self.overlay.answered,
+            wire.Shuffle: self.shuffles.walked,
+            wire.Shuffled: self.shuffles.answered,
             wire.GiveNodesInNetwork: self.antientropy.give_nodes,
             wire.NodesInNetwork: self._facts(self.antientropy.nodes),
             wire.JoinedInNetwork: self._facts(self._record),
@@ -310,12 +316,13 @@ class PeerCore:
         self.links.closed_by_peer(link, reason)
 
     def _ask_random_node(self, link: Link, frame: wire.AskRandomNode) -> None:
-        others = [record for record in self.membership.others() if record.peer != link.peer]
-        self.links.send(link, wire.ResponseRandomNode(self.turn.rng.choice(others) if others else None))
+        others = (record for record in self.membership.drawn() if record.peer != link.peer)
+        self.links.send(link, wire.ResponseRandomNode(next(others, None)))
 
     def _ask_nodes_to_connect(self, link: Link, frame: wire.AskNodesToConnect) -> None:
-        active = [other.record for other in self.overlay.active.values() if other.record and other is not link]
-        self.links.send(link, wire.ConnectableNodes([self.membership.own, *active]))
+        others = (record for record in self.membership.drawn() if record.peer != link.peer)
+        some = islice(others, 0 if self.membership.is_sample else 2 * self.overlay.target)
+        self.links.send(link, wire.ConnectableNodes([self.membership.own, *some]))
 
     # --- what happens to links
 
@@ -363,9 +370,11 @@ class PeerCore:
 
         One that comes back goes on with its stream only where the others have not got ahead of it.
         """
-        if stream[0] == self.peer:
+        origin = stream[0]
+        if origin == self.peer:
             return stream != self.spread.own
-        return not self.membership.is_alive(stream[0]) or self.positions.has_later(stream)
+        is_unknown = self.membership.is_sample and origin not in self.membership.entries
+        return self.positions.has_later(stream) or not (is_unknown or self.membership.is_alive(origin))
 
     # --- our own standing
 
@@ -384,14 +393,16 @@ class PeerCore:
         if self.member_since is None:
             self.member_since = self.turn.now
             self.turn.tell(Changed(Kind.READY, self.peer))
+            self.shuffles.enter()
 
     def _keep_house(self) -> None:
         """Retention, and the memory of those who departed long ago."""
         self.turn.timers.after(_HOUSEKEEPING, self._keep_house)
         self.log.expire(self.turn.now)
         self.turn.counts["forgotten"] += self.membership.expire()
-        for stream in self.positions.expire(self.membership.entries, self.turn.now, self.config.retention_age):
-            self.log.forget(stream)
+        if not self.membership.is_sample:
+            for stream in self.positions.expire(self.membership.entries, self.turn.now, self.config.retention_age):
+                self.log.forget(stream)
 
     # --- leaving
 

@@ -100,6 +100,7 @@ class Hello(Struct, frozen=True, tag_field="title", tag="#HELLO"):
     record: Record
     nonce: Nonce
     baseline: bool = False
+    sample: bool = False
 
 
 class Proof(Struct, frozen=True, tag_field="title", tag="#PROOF"):
@@ -180,6 +181,21 @@ class NodesInNetwork(Struct, frozen=True, tag_field="title", tag="#NODES_IN_NETW
     streams: Annotated[list[Position], Meta(max_length=4000)] | None = None
     next: PeerId | None = None
     again: bool = False
+
+
+class Shuffle(Struct, frozen=True, tag_field="title", tag="#SHUFFLE"):
+    """A random walk with some of the peers that its sender knows, itself the first; `hops` are still to go."""
+
+    walk: Nonce
+    hops: Annotated[int, Meta(ge=1, le=20)]
+    nodes: Annotated[list[Record], Meta(max_length=100)]
+
+
+class Shuffled(Struct, frozen=True, tag_field="title", tag="#SHUFFLED"):
+    """The answer from the end of a walk, as many peers at most; it goes back the way that the walk came."""
+
+    walk: Nonce
+    nodes: Annotated[list[Record], Meta(max_length=100)]
 
 
 # --- facts that are flooded --------------------------------------------------------------------------------------
@@ -335,6 +351,8 @@ Frame = (
     | NodeConnAnswer
     | GiveNodesInNetwork
     | NodesInNetwork
+    | Shuffle
+    | Shuffled
     | JoinedInNetwork
     | Disconnect
     | FailedInNetwork

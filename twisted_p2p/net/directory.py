@@ -36,7 +36,7 @@ class PeerDirectory(Service):
         """Take in a change, then tell it."""
         if changed.kind is Kind.JOINED:
             self._addresses[changed.peer] = (changed.ip_addr, changed.port)
-        elif changed.kind in (Kind.LEFT, Kind.FAILED):
+        elif changed.kind in (Kind.LEFT, Kind.FAILED, Kind.FORGOTTEN):
             self._addresses.pop(changed.peer, None)
         elif changed.kind is Kind.LINK_UP:
             self._neighbours[changed.peer] = None
