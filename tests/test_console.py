@@ -78,6 +78,7 @@ class WordsTests(SynchronousTestCase):
             (Reason.HANDSHAKE_TIMEOUT, "is it the right port?"),
             (Reason.NOT_READY, "has not joined"),
             (Reason.TOO_MANY, "no room"),
+            (Reason.OTHER_DIRECTORY, "--max-known for both, or none"),
             (Reason.CLOSED, "could not be joined through h:1: closed."),
         ):
             self.assertIn(words, why_not_joined("h:1", reason.value, "mine"))
@@ -369,6 +370,7 @@ class FakeNode:
     """A node that accepts broadcasts when the test says so."""
 
     peer = B
+    knows_all = True
 
     def __init__(self) -> None:
         self.joined: Deferred[None] = Deferred()
@@ -377,7 +379,7 @@ class FakeNode:
         self.callbacks: dict[str, Any] = {}
         self.running = True
 
-    def when_joined(self) -> Deferred[None]:
+    def when_ready(self) -> Deferred[None]:
         return self.joined
 
     def on_messages(self, callback: Any) -> None:

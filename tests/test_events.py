@@ -306,6 +306,7 @@ class EventsOfTests(SynchronousTestCase):
             (Changed(Kind.JOINED, A, "10.0.0.1", 5), {"ip_addr": "10.0.0.1", "port": 5}),
             (Changed(Kind.LEFT, A), {}),
             (Changed(Kind.FAILED, A), {}),
+            (Changed(Kind.FORGOTTEN, A), {}),
             (Changed(Kind.LINK_UP, A), {}),
             (Changed(Kind.LINK_DOWN, A, reason="closed"), {"reason": "closed"}),
             (Changed(Kind.READY, A, port=5050), {"port": 5050}),
@@ -343,7 +344,7 @@ class EventsWriterTests(SynchronousTestCase):
     def follow(self) -> EventsWriter:
         writer = EventsWriter(self.node, self.network.world, self.path)
         writer.open()
-        self.node.when_joined().addCallback(lambda _: writer.ready())
+        self.node.when_ready().addCallback(lambda _: writer.ready())
         self.node.startService()
         self.network.settle()
         return writer

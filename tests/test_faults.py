@@ -88,7 +88,7 @@ class FaultTests(SynchronousTestCase):
         network.kill(nodes[3])
         network.kill(nodes[4])
         at_once = network.node(join=[nodes[0]])
-        network.result(at_once.when_joined(), 30)
+        network.result(at_once.when_ready(), 30)
         network.settle()
         later = network.node(join=[nodes[1]])
         network.settle()

@@ -37,7 +37,7 @@ class NodeCase(SynchronousTestCase):
         two = self.node(join=[one.address])
         two.startService()
         self.world.run(3)
-        self.successResultOf(two.when_joined())
+        self.successResultOf(two.when_ready())
         return one, two
 
     def heard(self, node: Node) -> list[Any]:
@@ -66,20 +66,20 @@ class LifeTests(NodeCase):
         self.successResultOf(node.when_listening())
         self.assertEqual(list(self.world.listening.values()), [self.peers[node]])
         node.startService()
-        self.successResultOf(node.when_joined())
+        self.successResultOf(node.when_ready())
 
     def test_joined(self) -> None:
         """Who waits for the join is told once the node is in the network: a genesis at once."""
         one = self.node(genesis=True)
         one.startService()
-        self.successResultOf(one.when_joined())
+        self.successResultOf(one.when_ready())
         two = self.node(join=[one.address])
-        waiting = two.when_joined()
+        waiting = two.when_ready()
         two.startService()
         self.assertNoResult(waiting)
         self.world.run(3)
         self.successResultOf(waiting)
-        self.successResultOf(two.when_joined())
+        self.successResultOf(two.when_ready())
 
     def test_join_network(self) -> None:
         """A node that was started alone joins when it is told to."""
@@ -100,22 +100,22 @@ class LifeTests(NodeCase):
         two = self.node(join=[self.peers[one].address])
         two.startService()
         self.world.run(20)
-        self.assertNoResult(two.when_joined())
+        self.assertNoResult(two.when_ready())
         one.startService()
         self.world.run(30)
-        self.successResultOf(two.when_joined())
+        self.successResultOf(two.when_ready())
 
     def test_given_up_waiting(self) -> None:
         """Who no longer wants to wait may cancel that; the node goes on."""
         one = self.node(genesis=True)
         one.startService()
         two = self.node(join=[one.address])
-        waiting = two.when_joined()
+        waiting = two.when_ready()
         two.startService()
         waiting.cancel()
         self.failureResultOf(waiting, CancelledError)
         self.world.run(3)
-        self.successResultOf(two.when_joined())
+        self.successResultOf(two.when_ready())
 
     def test_not_started(self) -> None:
         """A node that was not started can neither broadcast nor join, and says so."""

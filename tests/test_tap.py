@@ -118,6 +118,7 @@ class OptionsTests(SynchronousTestCase):
         self.assertEqual(options["network"], "chat")
         self.assertEqual(options["events"], os.path.abspath("file"))
         self.assertTrue(options["no-console"])
+        self.assertEqual((options["max-known"], parsed("--max-known", "50")["max-known"]), (0, 50))
         self.assertEqual(parsed("--advertise", "[::1]")["advertise"], ("::1", None))
 
     def test_wrong(self) -> None:
@@ -133,6 +134,9 @@ class OptionsTests(SynchronousTestCase):
             (["--network", "a b"], "no spaces"),
             (["--network", "é"], "ASCII"),
             (["--network", "x" * 65], "64"),
+            (["--max-known", "15"], "neither 0 nor a number from 16 to 20000"),
+            (["--max-known", "-1"], "--max-known"),
+            (["--max-known", "x"], "'x' is neither"),
             (["--interface", ""], "--interface"),
             (["--interface", "0.0.0.0"], "add --advertise"),
             (["--interface", "::"], "add --advertise"),
@@ -166,7 +170,8 @@ class OptionsTests(SynchronousTestCase):
         """Every option is explained."""
         text = str(Options())
         for name in (
-            "genesis", "port", "interface", "advertise", "join", "network", "events", "no-console", "version",
+            "genesis", "port", "interface", "advertise", "join", "network", "max-known", "events", "no-console",
+            "version",
         ):  # fmt: skip
             self.assertIn(f"--{name}", text)
 
@@ -239,8 +244,8 @@ class BannerTests(SynchronousTestCase):
 
     def test_other(self) -> None:
         """Another port and name are in the command."""
-        text = self.banner(("127.0.0.1", 7), "--network", "chat")
-        self.assertIn(": twistd -n p2p --join 127.0.0.1:7 --network chat\n", text)
+        text = self.banner(("127.0.0.1", 7), "--network", "chat", "--max-known", "50")
+        self.assertIn(": twistd -n p2p --join 127.0.0.1:7 --network chat --max-known 50\n", text)
 
     def test_reachable(self) -> None:
         """Where others can come from elsewhere, the next peer can be reached from there too."""
@@ -262,6 +267,7 @@ class FakeNode:
     """A node that notes what is done with it."""
 
     peer = A
+    knows_all = True
     address = ("127.0.0.1", 7)
     nodes_in_network = ({"peer": A}, {"peer": B})
 
@@ -286,7 +292,7 @@ class FakeNode:
         self.steps.append("node stops")
         return self.stopped
 
-    def when_joined(self) -> Deferred[None]:
+    def when_ready(self) -> Deferred[None]:
         return self.joined
 
     def on_change(self, callback: Any) -> None:

@@ -64,6 +64,7 @@ _WHY = {
     "own-address": "{address} is this peer's own address; give the address of another one.",
     "handshake-timeout": "What answers at {address} does not speak as a peer does; is it the right port?",
     "bad-frame": "What answers at {address} does not speak as a peer does; is it the right port?",
+    "other-directory": "One of this peer and the one at {address} knows only a sample; use --max-known for both, or none.",
     "not-joined-yet": "The peer at {address} has not joined the network {network} itself yet.",
     "too-many-links": "The peer at {address} has no room for another connection.",
 }
@@ -326,14 +327,16 @@ class Console:
         if output is not None:
             node.on_messages(self._messages)
             node.on_gap(self._backlog.put)
-            node.on_change(self._news.change)
+            if node.knows_all:
+                # Of a sample there would be no end of news.
+                node.on_change(self._news.change)
 
     def start(self) -> None:
         """Show what happens and, as soon as we have joined, broadcast what is typed."""
         self._backlog.start()
         if self._source is not None:
             self._source.start(self._chunk)
-            self._joined = self._node.when_joined()
+            self._joined = self._node.when_ready()
             self._joined.addCallbacks(lambda _: self._want(), lambda _: None)
 
     def stop_reading(self) -> None:

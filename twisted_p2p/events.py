@@ -32,7 +32,7 @@ _NEWS_MAX = 100_000
 STDOUT = "-"
 """The --events FILE that means standard output."""
 
-_TOLD = (Kind.JOINED, Kind.LEFT, Kind.FAILED, Kind.LINK_UP, Kind.LINK_DOWN)
+_TOLD = (Kind.JOINED, Kind.LEFT, Kind.FAILED, Kind.FORGOTTEN, Kind.LINK_UP, Kind.LINK_DOWN)
 
 if TYPE_CHECKING:
     Item = list[Message] | Gap | Changed | str

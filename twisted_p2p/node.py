@@ -75,12 +75,13 @@ class Node(Service):
         self.directory = PeerDirectory()
         self._addresses = [*join]
         self._clock = running.clock
+        self._sample = bool(config.max_known)
         self._encoder = Encoder(running.core.config.message_max)
         self._outbox: deque[_Batch] = deque()
         self._flushing: Any = None
         self._listening = self._joined = self._stopping = False
         self._when_listening: list[Deferred[None]] = []
-        self._when_joined: list[Deferred[None]] = []
+        self._when_ready: list[Deferred[None]] = []
         self._on_messages: list[Callable[[list[Message]], object]] = []
         self._on_gap: list[Callable[[Gap], object]] = []
         running.sink = self._told
@@ -140,9 +141,9 @@ class Node(Service):
         """Fires once the port is open."""
         return _when(self._listening, self._when_listening)
 
-    def when_joined(self) -> Deferred[None]:
-        """Fires once we are in a network; for a genesis, once it listens."""
-        return _when(self._joined, self._when_joined)
+    def when_ready(self) -> Deferred[None]:
+        """Fires once we are in a network and have its directory; for a genesis, once it listens."""
+        return _when(self._joined, self._when_ready)
 
     def join_network(self, host: str = "127.0.0.1", port: int = 5050) -> Deferred[None]:
         """Join the network of whoever listens there; tries again until it works.
@@ -154,13 +155,21 @@ class Node(Service):
         self._joined = False
         self._addresses.append((host, port))
         self.shell.join(self._addresses)
-        return self.when_joined()
+        return self.when_ready()
 
     # --- what there is
 
     @property
+    def knows_all(self) -> bool:
+        """Whether `nodes_in_network` has everybody, and not only a sample of them (the setting `max_known`)."""
+        return not self._sample
+
+    @property
     def nodes_in_network(self) -> list[Entry]:
-        """Every peer of the network, ourselves included: [{"ip_addr", "port", "peer"}, ...]."""
+        """Every peer of the network, ourselves included: [{"ip_addr", "port", "peer"}, ...].
+
+        Unless we know all, it is a sample of so many others, which changes all the time.
+        """
         return self.directory.nodes()
 
     @property
@@ -279,7 +288,7 @@ class Node(Service):
     def _changed(self, changed: Changed) -> None:
         if changed.kind is Kind.READY:
             self._joined = True
-            _fire(self._when_joined)
+            _fire(self._when_ready)
 
     def _call(self, callback: Callable[[Any], object], argument: Any) -> None:
         try:

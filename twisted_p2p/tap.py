@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any, NoReturn, TextIO
 
+import attrs
 from twisted.application.service import Service
 from twisted.internet import defer
 from twisted.internet.interfaces import IReactorTime
@@ -64,6 +65,12 @@ class Options(usage.Options):
         ["interface", None, "127.0.0.1", "Address of this machine to listen on."],
         ["advertise", None, None, "HOST[:PORT] under which others reach this peer. [default: as --interface]"],
         ["network", None, NETWORK, "The network's name; peers of other networks are refused."],
+        [
+            "max-known",
+            None,
+            "0",
+            "Know a sample of so many other peers; 0: everybody. All peers need this option, or none.",
+        ],
         ["events", None, None, "FILE to which events are appended, as JSON, one a line; - is standard output."],
     ]
     compData = usage.Completions(optActions={"events": usage.CompleteFiles()})
@@ -104,6 +111,8 @@ class Options(usage.Options):
             self["port"] = _parse_port(self["port"], PORT if self["genesis"] else 0)
         with _usage("--network"):
             _check_network(self["network"])
+        with _usage("--max-known"):
+            self["max-known"] = _parse_max_known(self["max-known"])
         with _usage("--advertise"):
             self._check_addresses()
         if not self["join"] and not self["genesis"]:
@@ -164,6 +173,13 @@ def _parse_port(text: str | None, default: int) -> int:
     return int(text)
 
 
+def _parse_max_known(text: str) -> int:
+    least = 2 * LAN.active_max
+    if not (text.isascii() and text.isdigit() and (int(text) == 0 or least <= int(text) <= LAN.max_peers)):
+        raise ValueError(f"{readable(text)!r} is neither 0 nor a number from {least} to {LAN.max_peers}.")
+    return int(text)
+
+
 def _check_network(name: str) -> None:
     if not (1 <= len(name) <= 64 and all("!" <= character <= "~" for character in name)):
         raise ValueError("a network's name has 1 to 64 printable ASCII characters, and no spaces.")
@@ -215,7 +231,7 @@ class PeerProcess(Service):
         self._events = events
         self._signals = Signals()
         node.on_change(self._change)
-        if console is None:
+        if console is None and node.knows_all:
             node.on_change(News(clock, node.peer, self._tell).change)
 
     def privilegedStartService(self) -> None:
@@ -233,7 +249,7 @@ class PeerProcess(Service):
             self.node.startService()
         for line in banner(self.node.peer, self.node.address, self._options):
             self._tell(line)
-        self._joined = self.node.when_joined()
+        self._joined = self.node.when_ready()
         self._joined.addCallbacks(self._ready, lambda _: None)
         if self._console is not None:
             self._console.start()
@@ -298,6 +314,8 @@ def banner(peer: str, address: tuple[str, int], options: Options) -> list[str]:
         command.append(f"--join {address_text(*address)}")
     if network != NETWORK:
         command.append(f"--network {network}")
+    if options["max-known"]:
+        command.append(f"--max-known {options['max-known']}")
     local = interface == "localhost" or interface == "::1" or interface.startswith("127.")
     if not local:
         command.append(f"--interface {interface}")
@@ -369,6 +387,7 @@ def makeService(options: Options) -> PeerProcess:
         genesis=bool(options["genesis"]),
         join=options["join"],
         network=options["network"],
+        config=attrs.evolve(LAN, max_known=options["max-known"]),
     )
     events = None if options["events"] is None else EventsWriter(node, clock, options["events"])
     console = None

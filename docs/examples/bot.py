@@ -35,7 +35,7 @@ def main(address):
         print(f"Joined; there are {len(node.nodes_in_network)} peers.", flush=True)
 
     node.on_message(heard)
-    node.when_joined().addCallback(joined)
+    node.when_ready().addCallback(joined)
     node.startService()
     reactor.addSystemEventTrigger("before", "shutdown", node.stopService)
     reactor.run()

@@ -121,7 +121,7 @@ class Ours:
         self.port = self.node.port
 
     def join(self, ports: list[int]) -> Any:
-        return self.node.when_joined() if self.number == 0 else self.node.join_network("127.0.0.1", ports[0])
+        return self.node.when_ready() if self.number == 0 else self.node.join_network("127.0.0.1", ports[0])
 
     def publish(self, count: int, text: str, sent: int = 0) -> None:
         if sent < count:

@@ -34,8 +34,8 @@ other.startService()
 def count(counter=iter(range(1_000_000))):
     other.broadcast(f"number {next(counter)}")
 
-other.when_joined().addCallback(lambda _: print("port", genesis.port, flush=True))
-other.when_joined().addCallback(lambda _: task.LoopingCall(count).start(0.25))
+other.when_ready().addCallback(lambda _: print("port", genesis.port, flush=True))
+other.when_ready().addCallback(lambda _: task.LoopingCall(count).start(0.25))
 reactor.run()
 """
 
