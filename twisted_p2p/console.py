@@ -64,7 +64,7 @@ _WHY = {
     "own-address": "{address} is this peer's own address; give the address of another one.",
     "handshake-timeout": "What answers at {address} does not speak as a peer does; is it the right port?",
     "bad-frame": "What answers at {address} does not speak as a peer does; is it the right port?",
-    "other-directory": "One of this peer and the one at {address} knows only a sample; use --max-known for both, or none.",
+    "other-directory": "This peer or the one at {address} knows only a sample; use --max-known for both, or none.",
     "not-joined-yet": "The peer at {address} has not joined the network {network} itself yet.",
     "too-many-links": "The peer at {address} has no room for another connection.",
 }

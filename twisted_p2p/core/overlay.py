@@ -23,7 +23,7 @@ _FAULTS = (Reason.BAD_FRAME, Reason.BAD_SIGNATURE, Reason.LINE_TOO_LONG)
 """Ends of an open link after which the two are better apart for a while, whoever of them has found the fault."""
 
 
-_IDLE = 10
+_IDLE = 60
 """Refill intervals between looks at a full view: the network may have grown."""
 _LEAST = 3
 """With fewer neighbours a peer does not put up with being refused by everybody."""

@@ -107,6 +107,8 @@ class World:
         self.events = 0
         self.peers: list[SimPeer] = []
         self.listening: dict[Address, SimPeer] = {}
+        self.on_write: Callable[[Write], object] | None = None
+        """Called with whatever a peer writes to a link."""
         self._heap: list[tuple[float, int, Call | Callable[[], object]]] = []
         self._order = count()
         self._cuts: dict[tuple[SimPeer, SimPeer], list[Callable[[], object]]] = {}
@@ -260,6 +262,8 @@ class World:
 
     def write(self, peer: SimPeer, action: Write) -> None:
         """Carry lines to the other end."""
+        if self.on_write is not None:
+            self.on_write(action)
         connection = peer.connections.get(action.link)
         if connection is None:
             return

@@ -1,24 +1,24 @@
 """A network as the papers have it: no directory, a passive view, one broadcast after another, everything in cycles.
 
 It is the shipped core with `max_known` set, so that each peer knows a sample. A hop takes one millisecond, so hops are
-told from the time at which something arrives. A cycle is a shuffle interval.
+told from the time at which something arrives. A cycle is a shuffle interval: so long that 1,000 broadcasts, 0.1 s
+apart, fit into one, and each finds done what the last one set off.
 """
 
 from __future__ import annotations
 
-import gc
 import os
 import pickle
 import random
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TypeVar
 
 import attrs
 
 from twisted_p2p.core.actions import Deliver, Write
 from twisted_p2p.core.config import LAN, Config
+from twisted_p2p.interfaces import Stream
 from twisted_p2p.shell import Told
 from twisted_p2p.sim.peer import SimPeer
 from twisted_p2p.sim.scenarios import say
@@ -29,7 +29,7 @@ Graph = dict[SimPeer, list[SimPeer]]
 """Neighbours of each peer, both ends agreeing."""
 
 HOP = 0.001
-CYCLE = 10.0
+CYCLE = 100.0
 NEVER = 1e12
 """Seconds; longer than any run."""
 ACTIVE, PASSIVE = 5, 30
@@ -63,17 +63,29 @@ class Network:
     """Of the broadcast at hand: how many peers it reached after so many hops."""
     frames: Counter[str] = attrs.field(factory=Counter)
     """Frames written, by title."""
-    _sent: float = 0.0
+    sent: dict[tuple[Stream, int], float] = attrs.field(factory=dict)
+    """When which bundle was broadcast."""
+    slowest: float = 0.0
+    """Seconds from a broadcast to a delivery of it, at most."""
+    _last: tuple[Stream, int] = (("", 0), 0)
 
-    def watch(self) -> None:
-        """Measure from now on."""
+    def __attrs_post_init__(self) -> None:
         self.world.on_write = self._written
         for peer in self.world.running:
-            peer.sink = self._told
+            self.watch(peer)
+
+    def watch(self, peer: SimPeer) -> None:
+        """Take note of what this peer's application is handed."""
+        peer.sink = self._told
 
     def _told(self, told: Told) -> None:
         if isinstance(told, Deliver):
-            self.arrivals[round((self.world.now - self._sent) / HOP)] += len(told.bundles)
+            for bundle in told.bundles:
+                key = (bundle.origin, bundle.epoch), bundle.seq
+                took = self.world.now - self.sent[key]
+                self.slowest = max(self.slowest, took)
+                if key == self._last:
+                    self.arrivals[round(took / HOP)] += 1
 
     def _written(self, action: Write) -> None:
         for line in action.lines:
@@ -83,7 +95,8 @@ class Network:
         """One peer broadcasts; what there is to say after so many hops."""
         frames, before = Counter(self.frames), self._duplicates()
         self.arrivals = Counter()
-        self._sent = self.world.now
+        self._last = origin.stream, origin.core.positions.of(origin.stream)
+        self.sent[self._last] = self.world.now
         say([origin])
         self.world.run(hops * HOP)
         for peer in self.world.running:
@@ -154,7 +167,7 @@ class Measured:
 
 
 def build(peers: int, seed: int, cycles: int, config: Config, progress: Callable[[str], None]) -> Network:
-    """A network whose peers joined one after another through one contact, and which then had so many cycles to settle."""
+    """A network whose peers joined one by one through one contact, and which then had so many cycles to settle."""
     world = World(seed, config, latency=(HOP, HOP))
     world.genesis()
     for number in range(1, peers):
@@ -166,9 +179,7 @@ def build(peers: int, seed: int, cycles: int, config: Config, progress: Callable
         world.run(CYCLE)
         if cycle % 10 == 0:
             progress(f"{cycle} of {cycles} cycles to settle")
-    network = Network(world, random.Random(f"{seed} measuring"))
-    network.watch()
-    return network
+    return Network(world, random.Random(f"{seed} measuring"))
 
 
 def reconfigure(network: Network, config: Config) -> None:
@@ -215,12 +226,12 @@ def apart(experiment: Callable[[], T]) -> T:
     return result
 
 
-@contextmanager
-def no_garbage() -> Iterator[None]:
-    """What is there stays, and is not looked at by the garbage collector again and again."""
-    gc.collect()
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
+def pieces(graph: Graph) -> list[list[SimPeer]]:
+    """Peers that reach one another, the largest piece first."""
+    found, left = list[list[SimPeer]](), dict.fromkeys(graph)
+    while left:
+        piece = list(distances(graph, next(iter(left))))
+        found.append(piece)
+        for peer in piece:
+            del left[peer]
+    return sorted(found, key=len, reverse=True)

@@ -7,8 +7,10 @@ from collections.abc import Callable, Sequence
 
 import attrs
 
-from twisted_p2p.sim.paper.network import CYCLE, FLOOD, HOP, Graph, Network, apart, distances, reconfigure
+from twisted_p2p.interfaces import Stream
+from twisted_p2p.sim.paper.network import CYCLE, FLOOD, HOP, Graph, Network, apart, distances, pieces, reconfigure
 from twisted_p2p.sim.paper.tables import Cell, Table
+from twisted_p2p.sim.peer import SimPeer
 
 SOURCE = "Leitao, Pereira, Rodrigues: HyParView, DI-FCUL TR-07-13, DSN 2007"
 PAPER_RELIABILITY: dict[int, tuple[float | None, ...]] = {
@@ -27,14 +29,12 @@ MESSAGES = 1_000
 """That follow a failure, within one cycle."""
 SAMPLES = 300
 """Peers from which distances are measured."""
-PAUSE = 0.1
-"""Seconds between the broadcasts that are measured: each stands for those that would have followed until the next."""
+PAUSE = CYCLE / MESSAGES
+"""Seconds from one to the next."""
 HOPS = 50
 """In which a flood reaches whom it can."""
-HEALED = 10
+HEALED = 5
 """Cycles that healing is watched for."""
-REST = 120.0
-"""Seconds within which everything that was said is everywhere."""
 
 
 def properties(network: Network) -> Table:
@@ -49,7 +49,7 @@ def properties(network: Network) -> Table:
     rows: list[Sequence[Cell]] = [
         ("average shortest path", 6.385, sum(paths) / len(paths)),
         ("hops to the last delivery of a flood", 9.0, sum(flood.last_hop for flood in floods) / len(floods)),
-        ("clustering coefficient", 0.0009, sum(map(_clustering, graph.values(), [graph] * len(graph))) / len(graph)),
+        ("clustering coefficient", 0.0009, sum(_clustering(others, graph) for others in graph.values()) / len(graph)),
         (f"peers with {FLOOD.active_target} neighbours, %", None, full),
         ("peers that a flood reaches, %", 100.0, 100 * sum(flood.reliability for flood in floods) / len(floods)),
         ("payload received a flood", None, sum(flood.payload for flood in floods) / len(floods)),
@@ -68,12 +68,12 @@ def properties(network: Network) -> Table:
     )
 
 
-def _clustering(others: Sequence[object], graph: Graph) -> float:
+def _clustering(others: Sequence[SimPeer], graph: Graph) -> float:
     """Of the pairs of one's neighbours the share that are neighbours."""
     near = set(others)
     if len(near) < 2:
         return 0.0
-    return sum(len(near.intersection(graph[other])) for other in near) / (len(near) * (len(near) - 1))  # type: ignore[index]
+    return sum(len(near.intersection(graph[other])) for other in near) / (len(near) * (len(near) - 1))
 
 
 @attrs.frozen
@@ -83,7 +83,7 @@ class Aftermath:
     Attributes:
         first: reliability of the first broadcast after it, by push alone.
         mean: of all 1,000 before the next cycle, by push alone.
-        connected: the share of the living that is in the largest piece at the end of that cycle.
+        connected: the share of the living that is in the largest piece when it is healed.
         quiet: the share of that piece that has all broadcasts of its members once nothing moves any more.
         last: seconds from a broadcast until the last of the piece had it, at most.
         healing: cycles until a flood reached as many of the living as ever; None: not within those watched.
@@ -98,7 +98,7 @@ class Aftermath:
 
 
 def reliability(network: Network, progress: Callable[[str], None]) -> tuple[Table, Table]:
-    """How many of the living a broadcast reaches after a share of the peers died at once, and how soon that is mended."""
+    """How many of the living a broadcast reaches after a share of the peers died at once, and how soon it is mended."""
     reconfigure(network, FLOOD)
     rows, healing = list[Sequence[Cell]](), list[Sequence[Cell]]()
     for percent, paper in PAPER_RELIABILITY.items():
@@ -128,11 +128,11 @@ def reliability(network: Network, progress: Callable[[str], None]) -> tuple[Tabl
             columns,
             rows,
             (
-                "First and mean count what was pushed within 50 hops; repair by the log is not in them.",
-                "The thousand follow within one cycle. One each 0.1 s is sent, and stands for those until the next, until "
-                "the overlay is at rest; from then on a flood reaches the piece that its origin is in, which was checked.",
-                "Connected: the largest piece of the overlay at the end of that cycle. At rest: the share of it that has "
-                "everything that its members said since the failure; last delivery: after how long the last one had it.",
+                f"First and mean count what was pushed within {HOPS} hops; repair by the log is not in them.",
+                f"The 1,000 follow each other within one cycle, {PAUSE:g} s apart. They are sent until the overlay is",
+                "at rest; from then on a flood reaches the piece that its origin is in: one shows it, for the others.",
+                f"Connected: the largest piece of the overlay after {HEALED} cycles. At rest: the share of it that has",
+                "everything that its members said since the failure. Last delivery: how late the last of them had it.",
             ),
         ),
         Table(
@@ -147,21 +147,47 @@ def reliability(network: Network, progress: Callable[[str], None]) -> tuple[Tabl
 
 
 def _aftermath(network: Network, share: float) -> Aftermath:
-    world = network.world
+    world, failed = network.world, network.world.now
     network.fail(share)
-    failed = world.now
-    shares = list[float]()
-    speakers = list[tuple[float, SimPeerSaid]]()
-    rested, graph = False, network.graph()
+    shares, first_seqs = list[float](), dict(network.sent)
+    graph, rested = network.graph(), False
     while not rested and world.now - failed < CYCLE - PAUSE:
-        origin = network.anyone()
-        speakers.append((world.now, (origin, origin.core.positions.of(origin.stream))))
-        shares.append(network.broadcast(origin, HOPS).reliability)
+        shares.append(network.broadcast(network.anyone(), HOPS).reliability)
         world.run(PAUSE - HOPS * HOP)
         before, graph = graph, network.graph()
         rested = graph == before and world.now - failed > 2 * FLOOD.refill_interval
-    each = round(MESSAGES * PAUSE / CYCLE)
-    total = sum(shares) * each
-    for _ in range(MESSAGES - each * len(shares)):
-        total += len(distances(graph, network.anyone())) / len(graph)
-    raise NotImplementedError
+    mean = _mean_of_all(network, shares, graph if rested else None)
+    floods = list[float]()
+    for cycle in range(1, HEALED + 1):
+        world.run(failed + cycle * CYCLE - world.now)
+        piece = pieces(network.graph())[0]
+        floods.append(network.broadcast(network.rng.choice(piece), HOPS).reliability)
+    said = [key for key in network.sent if key not in first_seqs]
+    quiet = _share_at(piece, said)
+    healing = next(cycle for cycle, flood in enumerate(floods, 1) if flood >= max(floods))
+    return Aftermath(shares[0], mean, len(piece) / len(world.running), quiet, network.slowest, healing)
+
+
+def _mean_of_all(network: Network, shares: Sequence[float], graph: Graph | None) -> float:
+    """Of the 1,000. `graph`: the overlay, if it is at rest; those that were not sent would reach its pieces.
+
+    Raises:
+        RuntimeError: a broadcast reached others than the piece that its origin is in.
+    """
+    total, left = sum(shares), MESSAGES - len(shares)
+    if graph is not None:
+        origin = network.anyone()
+        if network.broadcast(origin, HOPS).delivered + 1 != len(distances(graph, origin)):
+            raise RuntimeError("a flood did not reach its piece of an overlay at rest")
+        sizes = {peer: len(piece) for piece in pieces(graph) for peer in piece}
+        total += sum(sizes[network.anyone()] for _ in range(left)) / len(graph)
+        left = 0
+    return total / (MESSAGES - left)
+
+
+def _share_at(piece: Sequence[SimPeer], said: Sequence[tuple[Stream, int]]) -> float:
+    """Of these bundles, as far as their origins are in the piece, the share that its members have."""
+    members = {peer.peer for peer in piece}
+    due = [(stream, seq) for stream, seq in said if stream[0] in members]
+    have = sum(peer.core.positions.of(stream) > seq for peer in piece for stream, seq in due)
+    return have / (len(piece) * len(due))
