@@ -3,10 +3,12 @@
     python -m twisted_p2p.sim list
     python -m twisted_p2p.sim run halves-partitioned --peers 50 --seed 7
     python -m twisted_p2p.sim fuzz --seeds 2000
+    python -m twisted_p2p.sim paper --peers 10000 --json figures.json
 
 `run` plays a scenario, `fuzz` faults by chance, one plan for each seed; where one violates the contract it is made
-short, and printed. What they write to standard output depends on their arguments alone. They exit with 1 where the
-contract is violated, `fuzz` also where one of the faults, or of the outcomes that are wanted, did not occur.
+short, and printed. `paper` repeats the experiments of the papers that this rests on. What they write to standard output
+depends on their arguments alone. They exit with 1 where the contract is violated, `fuzz` also where one of the faults,
+or of the outcomes that are wanted, did not occur, `paper` where its figures are not as good as they are to be.
 """
 
 from __future__ import annotations
@@ -19,11 +21,14 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from hashlib import sha256
+from pathlib import Path
 
 import attrs
 
 from twisted_p2p.sim import fuzz
 from twisted_p2p.sim.checks import settles
+from twisted_p2p.sim.paper import report as papers
+from twisted_p2p.sim.paper.plots import NoMatplotlib, draw
 from twisted_p2p.sim.scenarios import SCENARIOS, NotBuilt
 from twisted_p2p.sim.world import BEGINNING, World
 
@@ -117,10 +122,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     fuzzing.add_argument("--seeds", type=int, default=200, help="how many plans")
     fuzzing.add_argument("--first", type=int, default=0, help="the first one's seed")
     fuzzing.add_argument("--peers", type=int, default=fuzz.PEERS, help="how many a network begins with (at least 4)")
+    paper = commands.add_parser("paper", help="repeat the experiments of the papers")
+    paper.add_argument(
+        "--peers", type=int, default=1_000, help=f"how many (at least {papers.LEAST}); the papers: 10000"
+    )
+    paper.add_argument("--seed", type=int, default=0, help="all chance comes from it")
+    paper.add_argument("--cycles", type=int, default=50, help="for the overlay to settle; the papers: 50")
+    paper.add_argument("--json", type=Path, metavar="FILE", help="where the tables are written to as JSON, too")
+    paper.add_argument("--plots", type=Path, metavar="FOLDER", help="where pictures are drawn (needs matplotlib)")
     options = parser.parse_args(argv)
     if options.command == "list":
         print("\n".join(SCENARIOS))
         return 0
+    if options.command == "paper":
+        if options.peers < papers.LEAST or options.cycles < 1:
+            parser.error(f"--peers must be at least {papers.LEAST}, and --cycles at least 1")
+        return _paper(options)
     if options.peers < 4:
         parser.error("--peers must be at least 4: with fewer there is nothing to cut in two")
     if options.command == "fuzz":
@@ -161,6 +178,31 @@ def _fuzz(first: int, seeds: int, peers: int) -> int:
     if missing:
         print(f"  did not occur: {', '.join(missing)}")
     return int(bool(bad or missing))
+
+
+def _paper(options: argparse.Namespace) -> int:
+    begin = time.perf_counter()
+
+    def progress(what: str) -> None:
+        print(f"  {time.perf_counter() - begin:6.0f} s  {what}", file=sys.stderr, flush=True)
+
+    tables = papers.run(options.peers, options.seed, options.cycles, progress)
+    print("\n\n".join(table.text() for table in tables))
+    found = papers.verdicts(tables)
+    print("\n" + ("\n".join(f"NOT REACHED {what}" for what in found) or "All figures are as good as they are to be."))
+    try:
+        if options.json is not None:
+            options.json.write_text(papers.as_json(tables) + "\n")
+        if options.plots is not None:
+            for path in draw(tables, options.plots):
+                progress(f"drawn: {path}")
+    except NoMatplotlib as error:
+        print(error.__doc__, file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"Can't write {error.filename}: {error.strerror}.", file=sys.stderr)
+        return 1
+    return int(bool(found))
 
 
 def _failed(seed: int, peers: int, result: fuzz.Result) -> str:
