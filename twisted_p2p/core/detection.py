@@ -8,6 +8,7 @@ itself is not gossiped, since whoever is reached by any witness is cleared.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 
 import attrs
 
@@ -69,11 +70,9 @@ class Detection:
     def _probe_next(self) -> None:
         """One directory entry drawn uniformly; a neighbour is watched by its link already."""
         self.turn.timers.after(self.turn.jitter(self.turn.config.probe_interval), self._probe_next)
-        records = list(self.membership.others())
-        if records:
-            record = self.turn.rng.choice(records)
-            if record.peer not in self.overlay.active:
-                self._probe(record)
+        record = next(self.membership.drawn(), None)
+        if record is not None and record.peer not in self.overlay.active:
+            self._probe(record)
 
     def _probe_departed(self) -> None:
         """One departed peer, and one genesis address at which nobody is known to live."""
@@ -85,11 +84,10 @@ class Detection:
 
     def meet_genesis(self) -> bool:
         """Dial one genesis address at which nobody is known to live; whether there is one."""
-        inhabited = {(record.ip_addr, record.port) for record in self.membership.others()}
         vacant = [
             address
             for address in self.genesis
-            if not (address in inhabited or address in self.links.own_addresses)
+            if not (self.membership.at(*address) or address in self.links.own_addresses)
             and not self.membership.is_alive(self._met.get(address, ""))
         ]
         if vacant:
@@ -98,11 +96,12 @@ class Detection:
 
     def seek(self, origin: str) -> None:
         """Somebody other than our neighbours may hold what we lack of this origin: probe it, or else anybody."""
-        strangers = (record for record in self.membership.others() if record.peer not in self.overlay.active)
-        records = [record for record in strangers if self.links.may_dial(record)]
-        if records:
-            own = [record for record in records if record.peer == origin]
-            self._probe((own or [self.turn.rng.choice(records)])[0])
+        entry = self.membership.entries.get(origin)
+        own = [entry.record] if entry is not None and self.membership.is_alive(origin) else []
+        for record in chain(own, self.membership.drawn()):
+            if record.peer not in (*self.overlay.active, self.overlay.own) and self.links.may_dial(record):
+                self._probe(record)
+                return
 
     def _probe(self, record: Record) -> None:
         if self.links.may_dial(record):
@@ -133,9 +132,10 @@ class Detection:
         entry = self.membership.entries.get(peer)
         if entry is None:
             return []
-        address, met = (entry.record.ip_addr, entry.record.port), {link.peer for link in self.links.by_id.values()}
-        there = (r.peer for r in self.membership.others() if (r.ip_addr, r.port) == address and r.peer not in met)
-        return [other for other in there if other != peer][:_ASKED_MAX]
+        there, met = self.membership.at(entry.record.ip_addr, entry.record.port), set[str]()
+        if len(there) > 1:
+            met = {link.peer for link in self.links.by_id.values()}
+        return [other for other in there if other != peer and other not in met][:_ASKED_MAX]
 
     def link_lost(self, link: Link, reason: Reason) -> None:
         """A link has ended: a failed dial if it was not open yet; suspicious if a neighbour's, without good reason."""
