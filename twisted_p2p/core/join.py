@@ -7,6 +7,8 @@ anti-entropy's part, and announce ourselves.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import attrs
 
 from twisted_p2p.core.actions import Changed, Kind, Reason
@@ -33,10 +35,14 @@ class Join:
     verifier: IVerifier
     links: Links
     overlay: Overlay
+    on_alone: Callable[[bool], None]
+    """There is no network to join: be one, to which others may come. True: and that is what was wanted."""
     joining: bool = False
     _addresses: list[Address] = attrs.field(factory=list)
     _untried: list[Address] = attrs.field(factory=list)
     _rounds: int = 0
+    _newcomers: dict[str, None] = attrs.field(factory=dict)
+    """Peers that we were told to join through, and that had not joined themselves."""
     _genesis: Link | None = None
     _asked: dict[int, None] = attrs.field(factory=dict)
     """Links on which our question waits for its answer: there is one to each."""
@@ -45,7 +51,7 @@ class Join:
     def start(self, addresses: list[Address]) -> None:
         """Join through any of these genesis addresses."""
         self.joining, self._rounds = True, 0
-        self._addresses, self._untried = addresses, []
+        self._addresses, self._untried, self._newcomers = addresses, [], {}
         self._try_next()
 
     def done(self) -> None:
@@ -68,6 +74,7 @@ class Join:
         if self._untried:
             self.links.dial(Purpose.GENESIS, self._untried.pop())
         else:
+            self.on_alone(False)
             self._retry(self._addresses[0], Reason.OWN_ADDRESS.value)
 
     def _retry(self, address: Address, reason: str) -> None:
@@ -97,12 +104,21 @@ class Join:
     def lost(self, link: Link, reason: Reason) -> None:
         """A link of the join has ended."""
         self._asked.pop(link.id, None)
+        if reason is Reason.NOT_READY and self.joining:
+            self._not_ready(link)
         if link.purpose is Purpose.GENESIS and self.joining and (link is not self._genesis or not self.overlay.active):
             self._retry(link.attempt.address, reason.value)
         elif link.purpose is Purpose.CONTACT and not link.is_open and self.joining:
             self._stay_with_genesis()
         if link is self._genesis:
             self._genesis = None
+
+    def _not_ready(self, link: Link) -> None:
+        """Of two newcomers that were told to join through each other the one with the lower id begins a network."""
+        if link.purpose is Purpose.GENESIS:
+            self._newcomers[link.peer] = None
+        elif link.peer in self._newcomers and self.overlay.own < link.peer:
+            self.on_alone(True)
 
     # --- steps 2 to 4
 

@@ -97,7 +97,7 @@ class PeerCore:
             self._live,
         )
         self.detection = Detection(turn, self.membership, self.links, self.overlay, self.antientropy.compare)
-        self.join_steps = Join(turn, network, verifier, self.links, self.overlay)
+        self.join_steps = Join(turn, network, verifier, self.links, self.overlay, self._alone)
         self.shuffles = Shuffles(turn, self.membership, self.links, self.overlay)
         self.flood = Flood(self.membership, self.links, self.overlay, config.page)
         self.member_since: float | None = None
@@ -119,8 +119,7 @@ class PeerCore:
         self.turn.timers.advance(now, self.config.stall)
         self.spread.epoch = int(now * 1000)
         self.membership.introduce(*address)
-        self.membership.enter()
-        self.antientropy.has_baseline = self.antientropy.alone = True
+        self._alone(wanted=False)
         self.overlay.start()
         self.shuffles.start()
         self.detection.start()
@@ -389,7 +388,16 @@ class PeerCore:
         if self.antientropy.has_baseline and self.peer in self.membership.entries:
             self._become_ready()
 
+    def _alone(self, wanted: bool) -> None:
+        """Be a network of one, unless we have one. `wanted`: and that is what we are to be."""
+        if not self.antientropy.has_baseline:
+            self.membership.enter()
+            self.antientropy.has_baseline = self.antientropy.alone = True
+            if wanted:
+                self._become_ready()
+
     def _become_ready(self) -> None:
+        self.join_steps.done()
         if self.member_since is None:
             self.member_since = self.turn.now
             self.turn.tell(Changed(Kind.READY, self.peer))

@@ -97,8 +97,8 @@ class SimPeer:
         """As by kill -9: the kernel closes the sockets."""
         self.running = False
         self.world.listening.pop(self.address, None)
-        for connection in list(self.connections.values()):
-            self.world.close(connection, self)
+        for link, connection in list(self.connections.items()):
+            self.world.close(connection, self, link)
         self.connections = {}
 
     def freeze(self) -> None:
@@ -154,7 +154,7 @@ class SimPeer:
             elif isinstance(action, Hangup):
                 connection = self.connections.pop(action.link, None)
                 if connection is not None:
-                    self.world.close(connection, self)
+                    self.world.close(connection, self, action.link)
             elif isinstance(action, Finished):
                 self._finish()
             else:

@@ -72,13 +72,13 @@ class Connection:
 
     ends: tuple[Pipe, Pipe]
 
-    def into(self, peer: SimPeer) -> Pipe:
-        """The pipe that this peer reads."""
-        return self.ends[0] if self.ends[0].reader is peer else self.ends[1]
+    def into(self, link: int) -> Pipe:
+        """The pipe that is read where the connection has this number."""
+        return self.ends[0] if self.ends[0].number == link else self.ends[1]
 
-    def out_of(self, peer: SimPeer) -> Pipe:
-        """The pipe that this peer writes."""
-        return self.ends[1] if self.ends[0].reader is peer else self.ends[0]
+    def out_of(self, link: int) -> Pipe:
+        """The pipe that is written there."""
+        return self.ends[1] if self.ends[0].number == link else self.ends[0]
 
 
 class World:
@@ -267,15 +267,14 @@ class World:
         connection = peer.connections.get(action.link)
         if connection is None:
             return
-        pipe = connection.out_of(peer)
+        pipe = connection.out_of(action.link)
         if pipe.closed:
             return
         size = sum(map(len, action.lines)) + len(action.lines)
         pipe.unread += size
         if pipe.unread > WINDOW and not pipe.congested:
             pipe.congested = True
-            back = connection.into(peer).number
-            self.at(self.now, lambda: peer.do(lambda now: peer.core.congested(back, now)))
+            self.at(self.now, lambda: peer.do(lambda now: peer.core.congested(action.link, now)))
 
         arrive = partial(self._arrive, connection, pipe, peer, action.lines, size)
         if self._cuts:
@@ -307,13 +306,13 @@ class World:
         reader.do(lambda now: reader.core.lines_received(pipe.number, lines, now))
         if pipe.congested and pipe.unread <= WINDOW // 2:
             pipe.congested = False
-            back = connection.into(writer).number
+            back = connection.out_of(pipe.number).number
             writer.do(lambda now: writer.core.drained(back, now))
 
-    def close(self, connection: Connection, peer: SimPeer) -> None:
+    def close(self, connection: Connection, peer: SimPeer, link: int) -> None:
         """`peer` closes: the other end sees what was written before, then the end; it writes in vain from now on."""
-        pipe = connection.out_of(peer)
-        connection.into(peer).closed = True
+        pipe = connection.out_of(link)
+        connection.into(link).closed = True
         other = pipe.reader
 
         def end() -> None:
