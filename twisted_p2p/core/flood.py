@@ -32,6 +32,11 @@ class Flood:
         if source is not None and source.end is None and source.is_open and not source.is_neighbour:
             self._send(source, own)
 
+    def introduce(self, link: Link) -> None:
+        """A neighbour is to know us. Where directories are compared it learns of us in any case."""
+        if self.membership.is_sample and self.membership.signer.peer in self.membership.entries:
+            self.links.send(link, _frame(self.membership.own))
+
     def _send(self, link: Link, facts: Sequence[Fact]) -> None:
         if len(facts) <= 3:
             for fact in facts:

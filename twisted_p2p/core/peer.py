@@ -350,6 +350,7 @@ class PeerCore:
         self.join_steps.dial_failed(attempt, reason.value)
 
     def _neighbour_up(self, link: Link) -> None:
+        self.flood.introduce(link)
         self.antientropy.neighbour_up(link)
 
     def _neighbour_down(self, link: Link, reason: Reason) -> None:

@@ -58,6 +58,10 @@ def build(world: World, peers: int) -> list[SimPeer]:
     return list(world.peers)
 
 
+KNOWN = 24
+"""Peers that each knows in a_sample_each."""
+
+
 def _settled(world: World) -> None:
     found = settles(world, JOIN_LIMIT)
     if found:
@@ -327,4 +331,19 @@ def churn(world: World, peers: int) -> float:
         elif chance < 0.8:
             world.newcomer(world.rng.choice(running))
         _talk(world, [peer for peer in world.running if peer.member_since is not None], 1.5)
+    return 60
+
+
+@scenario
+def a_sample_each(world: World, peers: int) -> float:
+    """Each peer knows only a sample of the network; many talk, a third dies, and others join."""
+    world.config = attrs.evolve(world.config, max_known=KNOWN)
+    members = build(world, peers)
+    _talk(world, members, 5)
+    for peer in world.rng.sample(members[1:], peers // 3):
+        peer.kill()
+    _talk(world, members, 5)
+    for _ in range(min(SPEAKERS, peers // 3)):
+        world.newcomer()
+    _talk(world, members, 5)
     return 60
