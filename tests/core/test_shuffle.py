@@ -94,15 +94,27 @@ class SampleTests(SampleCase):
         self.one.send(wire.Roots("0" * 16, self.stage.core.positions.digest.root()), wire.Digest("nodes", {}))
         self.assertEqual(self.one.take(), [])
 
-    def test_no_nodes_for_newcomers(self) -> None:
-        """A newcomer takes the positions, and finds others for itself, or all near it would know the same."""
+    def test_none_named_to_newcomers(self) -> None:
+        """A newcomer finds neighbours by walks, or all near it would have the same; but it learns whom we know."""
         self.tell(0x30)
         line = self.stage.meet(Puppet(0x40))
         line.send(wire.AskNodesToConnect(), wire.GiveNodesInNetwork())
         named, page = line.take()
         assert isinstance(named, wire.ConnectableNodes) and isinstance(page, wire.NodesInNetwork)
         self.assertEqual([record.peer for record in named.nodes], [OWN])
-        self.assertEqual((page.nodes, page.streams, page.next), ([], [], None))
+        self.assertEqual({record.peer for record in page.nodes}, {OWN, *self.known()})
+
+    def test_bounded_before_it_has_joined(self) -> None:
+        """A newcomer that is told of more than it may know keeps as many."""
+        self.stage = SampleStage(SAMPLE, joined=False)
+        self.stage.perform(self.stage.core.join([Puppet(0x11).address], self.stage.now))
+        [dial] = self.stage.take_dials()
+        line = self.stage.connect(Puppet(0x11), dial)
+        line.shake_hands()
+        line.send(wire.ResponseRandomNode(None), wire.NodeConnAnswer(True))
+        line.send(wire.NodesInNetwork([Puppet(number).record() for number in range(0x30, 0x60)], [], [], None))
+        self.assertEqual(len(self.known()), KNOWN)
+        self.assertIn(OWN, self.stage.core.membership.entries)
 
     def test_other_kind_refused(self) -> None:
         """Who knows everybody would wait for floods that never come."""

@@ -210,8 +210,7 @@ class AntiEntropy:
             peers.append(peer)
             streams += positions
         self.alone = False
-        told = () if self.membership.is_sample else peers
-        page = self._facts(peer for peer in told if peer in self.membership.entries)
+        page = self._facts(peer for peer in peers if peer in self.membership.entries)
         self.links.send(link, NodesInNetwork(page.nodes, page.claims, streams, following))
 
     def _by_peer(self, after: str) -> Iterator[tuple[str, list[Position]]]:

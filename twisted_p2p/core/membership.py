@@ -282,7 +282,8 @@ class Membership:
         if entry is None:
             if new.status != ALIVE and (is_ahead or new.said < now - config.departed_keep):
                 return False
-            if len(self.entries) > (config.max_known or config.max_peers - 1) and not self._make_room(new):
+            others = len(self.entries) - (self.signer.peer in self.entries)
+            if others >= (config.max_known or config.max_peers - 1) and not self._make_room(new):
                 self.turn.counts["directory_full"] += 1
                 return False
         if not self.is_sample:
