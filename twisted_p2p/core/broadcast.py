@@ -116,24 +116,22 @@ class Spread:
         position = self.positions.of(stream)
         if flow.cursor and flow.cursor.get(stream, seq + 1) <= seq:
             flow.cursor[stream] = seq + 1
-        if seq < position:
-            self.turn.counts["duplicate"] += 1
-            self.on_duplicate(flow, stream, seq)
-            return
         early = self._early.get(stream)
-        if early is not None and seq in early:
+        if seq < position or (early is not None and seq in early):
             self.turn.counts["duplicate"] += 1
+            held = self.log.read(stream, seq, 1) if seq < position or early is None else [early[seq][1]]
+            if held and held[0] != line:
+                self._differs(link, frame, line)
+            elif seq < position:
+                self.on_duplicate(flow, stream, seq)
             return
         if position == 1 and not self.may_begin(stream):
             self.turn.counts["streams_full"] += 1
             return
-        if not frame.is_canonical(line):
-            self.links.hang_up(link, Reason.BAD_FRAME)
+        if not self._is_signed(link, frame, line):
             return
-        data = wire.bundle_bytes(self.network, *stream, seq, bytes(frame.messages))
-        if not self.verifier.verify(frame.origin, data, frame.sig):
-            self.links.hang_up(link, Reason.BAD_SIGNATURE)
-            return
+        if stream == self.own:
+            self._renew()
         if seq > position and self.ends_gap(stream, seq):
             position = self.positions.of(stream)
             if seq < position:
@@ -147,6 +145,29 @@ class Spread:
         self._accept(link, stream, seq, line, frame)
         if early is not None:
             self._release(stream, early)
+
+    def _is_signed(self, link: Link, frame: Broadcast, line: bytes) -> bool:
+        """Whether its origin has signed these very bytes; if not, the link is ended."""
+        if not frame.is_canonical(line):
+            self.links.hang_up(link, Reason.BAD_FRAME)
+            return False
+        data = wire.bundle_bytes(self.network, *frame.stream, frame.seq, bytes(frame.messages))
+        if not self.verifier.verify(frame.origin, data, frame.sig):
+            self.links.hang_up(link, Reason.BAD_SIGNATURE)
+            return False
+        return True
+
+    def _differs(self, link: Link, frame: Broadcast, line: bytes) -> None:
+        """A bundle is not the one that we hold: the first stays. Its origin has signed two for one seq, a fork."""
+        if self._is_signed(link, frame, line):
+            self.turn.counts["forks"] += 1
+            if frame.stream == self.own:
+                self._renew()
+
+    def _renew(self) -> None:
+        """Our stream has bundles that we have not made: another process has our key. Begin a stream of our own."""
+        self.turn.counts["own_forks"] += 1
+        self.epoch = max(int(self.turn.now * 1000), self.epoch + 1)
 
     def may_begin(self, stream: Stream) -> bool:
         """Whether a stream is known, or there is room for one more."""
@@ -316,6 +337,8 @@ class Spread:
 
     def skip_to(self, stream: Stream, position: int) -> None:
         """Nobody has the bundles before `position` any more: tell of the gap and go on from there."""
+        if stream == self.own:
+            self._renew()
         self.turn.tell(Gap(*stream, self.positions.of(stream), position - 1))
         for flow in self.flows.values():
             if flow.cursor.get(stream) == position:

@@ -199,10 +199,13 @@ class World:
         if both:
             self._cuts.setdefault((target, source), [])
 
-    def heal(self) -> None:
-        """All ways are open again; what stalled goes on its way."""
+    def heal(self, left: Sequence[SimPeer] = (), right: Sequence[SimPeer] = ()) -> None:
+        """All ways are open again, or those between two groups; what stalled goes on its way."""
         cuts, self._cuts = self._cuts, {}
-        for stalled in cuts.values():
+        for (source, target), stalled in cuts.items():
+            if left and not ((source in left and target in right) or (source in right and target in left)):
+                self._cuts[source, target] = stalled
+                continue
             for go in stalled:
                 go()
 
