@@ -203,6 +203,84 @@ class PrunedTests(TreeCase):
         self.assertIsNone(line.ended)
 
 
+class CongestedTests(TreeCase):
+    """A neighbour that reads too slowly."""
+
+    def look(self, times: int = 1) -> None:
+        """Let so many graft time-outs pass."""
+        self.stage.pass_time(times * LAN.graft_timeout + 0.01)
+
+    def test_still_congested(self) -> None:
+        """After the graft time-out its link is lazy: others are to pass on what it would have passed on."""
+        self.to_bob.congest()
+        self.stage.pass_time(0.9 * LAN.graft_timeout)
+        self.assertEqual(self.prunes(self.to_bob), [])
+        self.look()
+        self.assertEqual([self.prunes(line) for line in self.lines], [[], [0], []])
+        self.to_bob.drain()
+        self.assertEqual((self.eager(), self.stage.counts["pruned_slow"]), ([True, False, True], 1))
+
+    def test_in_time(self) -> None:
+        """One that reads again before that is pushed to as ever, however often it pauses."""
+        for _ in range(3):
+            self.to_bob.congest()
+            self.stage.pass_time(0.6 * LAN.graft_timeout)
+            self.to_bob.drain()
+            self.stage.pass_time(0.6 * LAN.graft_timeout)
+        self.assertEqual((self.prunes(self.to_bob), self.eager()), ([], [True, True, True]))
+
+    def test_as_measured(self) -> None:
+        """The time-out is the one that was measured."""
+        for seq in range(1, 30):
+            self.to_carol.send(wire.Frontier([(*self.alice.stream, seq + 1)]))
+            self.to_alice.send_lines(self.alice.bundle(seq))
+        self.to_bob.congest()
+        self.stage.pass_time(0.3 * LAN.graft_timeout)
+        self.assertEqual(self.prunes(self.to_bob), [0])
+
+    def test_counted(self) -> None:
+        """The PRUNE names the last GRAFT that we have got."""
+        self.to_bob.send(wire.Graft([], 5))
+        self.to_bob.congest()
+        self.look()
+        self.assertEqual(self.prunes(self.to_bob), [5])
+
+    def test_last_eager_link(self) -> None:
+        """The last eager link stays so; it rests as soon as there is another one."""
+        for line in (self.to_alice, self.to_carol):
+            self.make_lazy(line)
+        self.to_bob.congest()
+        self.look(3)
+        self.assertEqual(self.prunes(self.to_bob), [])
+        self.to_alice.send(wire.Graft([], 1))
+        self.look()
+        self.assertEqual(self.prunes(self.to_bob), [0])
+
+    def test_asks(self) -> None:
+        """What it was owed it is told of, once and not before it reads; what it asks for it gets, and is pushed to."""
+        stream = self.stage.core.spread.own
+        self.to_bob.congest()
+        self.stage.broadcast("a")
+        self.look()
+        self.stage.broadcast("b")
+        self.stage.pass_time(2 * LAN.frontier_interval)
+        self.assertEqual(self.to_bob.take(), [wire.Prune(0)])
+        self.to_bob.drain()
+        self.stage.pass_time(2 * LAN.frontier_interval)
+        self.assertEqual(self.to_bob.take(), [wire.Frontier([(*stream, 3)])])
+        self.to_bob.send(wire.Graft([(*stream, 1)], 1))
+        self.stage.pass_time(0.01)
+        self.stage.broadcast("c")
+        self.assertEqual(self.to_bob.take_seqs(), [1, 2, 3])
+
+    def test_gone(self) -> None:
+        """A link that ends meanwhile concerns nobody."""
+        self.to_bob.congest()
+        self.to_bob.close()
+        self.look()
+        self.assertEqual((self.prunes(self.to_bob), self.stage.counts["pruned_slow"]), ([], 0))
+
+
 class EagerAgainTests(TreeCase):
     """What makes a link eager."""
 

@@ -76,6 +76,29 @@ class TreeTests(SynchronousTestCase):
         self.assertEqual(tree_whole(self.world, self.world.running), [])
         self.assertEqual(settles(self.world, 30), [])
 
+    def test_stopped_in_the_middle(self) -> None:
+        """A peer on the way to others takes nothing any more: those get all by other links, and it does later."""
+        self.talk(self.members, 1)
+        speaker = self.members[0]
+        others = [peer for peer in self.members if peer is not speaker]
+        stopped = max(others, key=lambda peer: len(eager_neighbours(peer)))
+        self.assertGreater(len(eager_neighbours(stopped)), 2)
+        stopped.freeze()
+        for _ in range(8):
+            say([speaker], text="x" * 20_000, at_once=10)
+            self.world.run(0.5)
+        feeding = [peer for peer in self.members if stopped.peer in eager_neighbours(peer)]
+        self.assertGreater(self.count("pruned_slow"), 0)
+        self.assertLessEqual(len(feeding), 1)
+        say([speaker])
+        self.world.run(0.1)
+        position = speaker.core.positions.of(speaker.stream)
+        late = [peer for peer in others if peer.core.positions.of(speaker.stream) < position]
+        self.assertEqual(late, [stopped])
+        stopped.thaw()
+        self.talk(self.members, 3)
+        self.assertEqual(settles(self.world, 20), [])
+
     def test_newcomers(self) -> None:
         """Newcomers join while all talk: they are in the tree soon, and it stays one."""
         self.talk(self.members, 1)

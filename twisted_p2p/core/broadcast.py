@@ -2,7 +2,7 @@
 
 Plumtree (Leitao, Pereira, Rodrigues, SRDS 2007), section 3. Differs: what a link has to carry is a position for each
 stream rather than a set of message ids, and behind it is the log: any link may be paused, or may start in mid-stream,
-and nothing is lost. So far every neighbour link is eager; PRUNE is heard and not yet used.
+and nothing is lost. `core.tree` says which links are eager.
 
 A link's `Flow` keeps a cursor (the next seq to push) only for streams on which the other end is not known to be level
 with us. Absent means level: the next bundle goes out at once.
@@ -37,6 +37,8 @@ class Flow:
     """The streams in `cursor` that are to be served; the others wait for a GRAFT, or for us to get as far."""
     moved: dict[Stream, None] = attrs.field(factory=dict)
     """The streams whose positions the other end is to be told, on a lazy link."""
+    paused: Timer | None = None
+    """Until the link is to rest if it still takes nothing."""
     grafts_sent: int = 0
     grafts_heard: int = 0
 

@@ -96,6 +96,29 @@ class Tree:
         else:
             self._rest(flow)
 
+    def congested(self, link: Link) -> None:
+        """The other end reads too slowly: if it still does after the graft time-out, let it depend on others.
+
+        Differs from the paper, where a link is lazy for its duplicates alone.
+        """
+        flow = self.spread.flows.get(link.id)
+        if flow is not None and flow.paused is None:
+            flow.paused = self.turn.timers.after(self.catchup.lateness.timeout, lambda: self._relieve(flow))
+
+    def _relieve(self, flow: Flow) -> None:
+        """Push nothing more on a link that takes nothing; what we owe, the other end is told of and may ask for."""
+        flow.paused = None
+        if flow.link.end is not None or not flow.link.congested:
+            return
+        if flow.eager and flow.live and self._others(flow):
+            owed, flow.owed = flow.owed, {}
+            self._rest(flow)
+            for stream in owed:
+                self.moved(flow, stream)
+            self.turn.counts["pruned_slow"] += 1
+            self.links.send(flow.link, wire.Prune(flow.grafts_heard))
+        self.congested(flow.link)
+
     def _rest(self, flow: Flow) -> None:
         """The link is lazy; what was asked for on it is still sent."""
         flow.eager = False
@@ -121,6 +144,15 @@ class Tree:
     def moved(self, flow: Flow, stream: Stream) -> None:
         """A stream has moved, and the bundle is not pushed on this link."""
         flow.moved[stream] = None
+        self._tell_soon()
+
+    def drained(self, link: Link) -> None:
+        """The link takes more again: what moved meanwhile is told now."""
+        flow = self.spread.flows.get(link.id)
+        if flow is not None and flow.moved:
+            self._tell_soon()
+
+    def _tell_soon(self) -> None:
         if self._telling is None:
             self._telling = self.turn.timers.after(self.turn.jitter(self.turn.config.frontier_interval), self._tell)
 
@@ -128,6 +160,8 @@ class Tree:
         self._telling = None
         size = self.turn.config.page
         for flow in self.spread.flows.values():
+            if flow.link.congested:
+                continue
             positions = [(*stream, self.spread.positions.of(stream)) for stream in flow.moved]
             flow.moved.clear()
             for begin in range(0, len(positions), size):

@@ -43,6 +43,7 @@ OUTCOMES: dict[str, Callable[[World], int]] = {
     "gaps told": _counted("gaps"),
     "grafts": _counted("grafts"),
     "prunes": _counted("pruned"),
+    "slow links made lazy": _counted("pruned_slow"),
     "refutations": _counted("refuted"),
     "early bundles dropped": _counted("early_dropped"),
     "new epochs": _new_epochs,
