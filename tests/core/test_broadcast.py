@@ -153,6 +153,15 @@ class RefusedTests(SpreadCase):
         self.assertEqual(self.stage.seqs(self.alice.stream), [1])
         self.assertEqual(self.to_carol.written, [true])
 
+    def test_id_of_another(self) -> None:
+        """Who uses the id of a message that is still to come does not suppress it (row 72)."""
+        text = self.bob.bundle(1, "the id is in the message")
+        body = text[text.index(b'"messages":') + 11 : -1]
+        sig = self.alice.signer.sign(wire.bundle_bytes(self.alice.network, *self.alice.stream, 1, body))
+        self.to_alice.send_lines(wire.bundle_line(*self.alice.stream, 1, sig, body))
+        self.to_bob.send_lines(text)
+        self.assertEqual([bytes(bundle.messages) for bundle in self.stage.received], [body, body])
+
     def test_forged_ahead(self) -> None:
         """A forged bundle that lies ahead is not held back, either."""
         self.to_bob.send_lines(self.alice.bundle(2, "false").replace(b"false", b"wrong"))

@@ -428,6 +428,17 @@ class ServingTests(CatchUpCase):
         self.stage.pass_time(0)
         self.assertEqual(self.line.take_seqs(), [5])
 
+    def test_again_and_again(self) -> None:
+        """Who asks for the same a thousand times in one turn gets it once; later again what its link takes (row 86)."""
+        self.line.send(*(wire.Graft([(*self.own, 1)], n) for n in range(1, 1001)))
+        self.stage.pass_time(0.01)
+        self.assertEqual(self.line.take_seqs(), [1, 2, 3, 4, 5])
+        self.line.congest()
+        for n in range(1001, 2001):
+            self.line.send(wire.Graft([(*self.own, 1)], n))
+            self.stage.pass_time(0.001)
+        self.assertEqual(self.line.take_seqs(), [])
+
     def test_ahead_of_us(self) -> None:
         """Who asks for what we do not have ourselves is told what we have, and is pushed to once we are there."""
         self.line.send(wire.Graft([(*self.own, 8)]))

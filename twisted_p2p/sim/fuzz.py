@@ -151,7 +151,7 @@ def _all_talk(play: Play, rng: random.Random) -> None:
 
 @fault
 def _long_speech(play: Play, rng: random.Random) -> None:
-    say([play.someone(rng)], rng.randint(5, 40), "x" * rng.choice((500, 5_000)))
+    say([play.someone(rng)], rng.randint(5, 40), "x" * rng.choice((500, 5_000, 20_000)))
 
 
 @fault
