@@ -101,7 +101,7 @@ class CostTests(NetworkCase):
         self.assertEqual(violations(self.world), [])
 
     def test_control(self) -> None:
-        """Telling of bundles costs less than they do, though each is as small as can be (row 87)."""
+        """Telling of bundles costs less than half of what they do, though each is as small as can be (row 87)."""
         self.begin(30)
         self.say(self.members[0])
         self.world.run(1)
@@ -112,7 +112,7 @@ class CostTests(NetworkCase):
         self.world.run(1)
         told = sum(self.written[title + b" bytes"] for title in (b"#FRONTIER", b"#GRAFT", b"#PRUNE", b"#FLOOR"))
         self.assertGreater(self.written[b"#FRONTIER"], 0)
-        self.assertLess(told, self.written[b"#BROADCAST bytes"])
+        self.assertLess(told, 0.5 * self.written[b"#BROADCAST bytes"])
 
 
 class FaultTests(NetworkCase):

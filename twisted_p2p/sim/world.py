@@ -289,8 +289,9 @@ class World:
 
     def _arrive(self, connection: Connection, pipe: Pipe, writer: SimPeer, lines: list[bytes], size: int) -> None:
         reader = pipe.reader
-        if reader.read_rate:
-            reader._reading = max(reader._reading, self.now) + size / reader.read_rate
+        if reader.read_rate or reader._reading > self.now:
+            takes = size / reader.read_rate if reader.read_rate else 0.0
+            reader._reading = max(reader._reading, self.now) + takes
             self._due(reader._reading, partial(self._hand_over, connection, pipe, writer, lines, size))
         else:
             self._hand_over(connection, pipe, writer, lines, size)
@@ -316,7 +317,7 @@ class World:
         other = pipe.reader
 
         def end() -> None:
-            if other.read_rate and other._reading > self.now:
+            if other._reading > self.now:
                 self.at(other._reading, end)
             elif other.connections.pop(pipe.number, None) is not None:
                 other.do(lambda now: other.core.link_down(pipe.number, Reason.CLOSED, now))
