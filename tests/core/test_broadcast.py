@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.core.puppet import OWN, Line, Puppet, Stage, message, seqs_in
+from tests.core.puppet import BEGINNING, OWN, Line, Puppet, Stage, message, seqs_in
 from twisted_p2p.core import wire
 from twisted_p2p.core.actions import Reason, Write
 from twisted_p2p.core.config import LAN, Config
@@ -153,6 +153,15 @@ class RefusedTests(SpreadCase):
         self.assertEqual(self.stage.seqs(self.alice.stream), [1])
         self.assertEqual(self.to_carol.written, [true])
 
+    def test_id_of_another(self) -> None:
+        """Who uses the id of a message that is still to come does not suppress it (row 72)."""
+        text = self.bob.bundle(1, "the id is in the message")
+        body = text[text.index(b'"messages":') + 11 : -1]
+        sig = self.alice.signer.sign(wire.bundle_bytes(self.alice.network, *self.alice.stream, 1, body))
+        self.to_alice.send_lines(wire.bundle_line(*self.alice.stream, 1, sig, body))
+        self.to_bob.send_lines(text)
+        self.assertEqual([bytes(bundle.messages) for bundle in self.stage.received], [body, body])
+
     def test_forged_ahead(self) -> None:
         """A forged bundle that lies ahead is not held back, either."""
         self.to_bob.send_lines(self.alice.bundle(2, "false").replace(b"false", b"wrong"))
@@ -216,6 +225,69 @@ class RefusedTests(SpreadCase):
         handed = [(bundle.origin, bundle.epoch) for bundle in self.stage.received]
         self.assertEqual(handed, [(self.alice.peer, 7), (self.alice.peer, 8), self.bob.stream])
         self.assertEqual(self.stage.counts["streams_full"], 1)
+
+
+class ForkTests(SpreadCase):
+    """An origin signs two bundles for one seq: its key is in two processes."""
+
+    def test_seen(self) -> None:
+        """The first one stays, the other one is counted and goes no further; who brought it is not to blame."""
+        self.to_alice.send_lines(self.alice.bundle(1, "this"))
+        self.to_bob.send_lines(self.alice.bundle(1, "that"))
+        self.assertEqual((self.stage.seqs(self.alice.stream), self.stage.counts["forks"]), ([1], 1))
+        self.assertEqual([line.take_seqs() for line in self.lines], [[], [1], [1]])
+        self.assertIsNone(self.to_bob.ended)
+        self.assertEqual(self.stage.log.read(self.alice.stream, 1, 1), [self.alice.bundle(1, "this")])
+
+    def test_seen_among_early_ones(self) -> None:
+        """The same where both come before their elders."""
+        self.to_alice.send_lines(self.alice.bundle(2, "this"))
+        self.to_bob.send_lines(self.alice.bundle(2, "this"))
+        self.assertEqual(self.stage.counts["forks"], 0)
+        self.to_bob.send_lines(self.alice.bundle(2, "that"), self.alice.bundle(1))
+        self.assertEqual((self.stage.seqs(self.alice.stream), self.stage.counts["forks"]), ([1, 2], 1))
+        self.assertIn(b"this", bytes(self.stage.received[1].messages))
+
+    def test_not_signed(self) -> None:
+        """What differs and is not signed is its sender's fault."""
+        self.to_alice.send_lines(self.alice.bundle(1, "this"))
+        self.to_bob.send_lines(self.alice.bundle(1, "this").replace(b"this", b"that"))
+        self.assertEqual((self.to_bob.ended.reason, self.stage.counts["forks"]), (Reason.BAD_SIGNATURE, 0))
+
+    def own(self, seq: int, text: str) -> bytes:
+        """A bundle of our first stream that another process has made."""
+        twin = Puppet(1)
+        twin.signer, twin.peer = self.stage.core.spread.signer, OWN  # type: ignore[assignment]  # the same key
+        return twin.bundle(seq, text, int(BEGINNING * 1000))
+
+    def epochs(self, *texts: str) -> list[int]:
+        """How much later than our first stream the streams began in which we now broadcast these."""
+        self.stage.broadcast(*texts)
+        epochs = [frame.epoch for frame in self.to_carol.take_all() if isinstance(frame, wire.Broadcast)]
+        return [epoch - int(BEGINNING * 1000) for epoch in epochs]
+
+    def test_own_stream(self) -> None:
+        """A bundle of our stream that we have not made: it goes on, is not handed over, and we begin a new stream."""
+        self.assertEqual(self.epochs("a"), [0])
+        self.stage.pass_time(5)
+        self.to_alice.send_lines(self.own(2, "not by us"))
+        self.assertEqual(self.to_bob.take_seqs(), [1, 2])
+        self.assertEqual((self.epochs("b"), self.epochs("c")), ([0, 5000], [5000]))
+        self.assertEqual(self.stage.received, [])
+
+    def test_own_stream_twice(self) -> None:
+        """So it is where it has the seq of one of ours; in the same millisecond, too."""
+        self.assertEqual(self.epochs("a"), [0])
+        self.to_alice.send_lines(self.own(1, "not by us"))
+        self.assertEqual(self.epochs("b"), [1])
+        self.to_alice.send_lines(self.own(1, "not by us"))
+        self.assertEqual(self.epochs("c"), [1])
+
+    def test_own_bundle_comes_back(self) -> None:
+        """One that we have made is no fork."""
+        self.stage.broadcast("a")
+        self.to_alice.send_lines(*(line for line in self.to_bob.written if b"#BROADCAST" in line))
+        self.assertEqual((self.stage.counts["duplicate"], self.stage.counts["own_forks"]), (1, 0))
 
 
 class EarlyTests(SpreadCase):

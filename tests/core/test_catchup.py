@@ -348,6 +348,45 @@ class GapTests(CatchUpCase):
         self.assertEqual((self.stage.gaps, self.wants, self.grafts(self.one)), ([], 0, []))
 
 
+class OwnStreamTests(CatchUpCase):
+    """A neighbour is further in our own stream than we are: another process has our key, or the neighbour lies."""
+
+    def setUp(self) -> None:
+        """It says so."""
+        super().setUp()
+        self.stream = self.stage.core.spread.own
+        self.line = self.befriend(0x10)
+        self.line.send(wire.Frontier([(*self.stream, 3)]))
+        self.stage.pass_time(PATIENCE)
+
+    def test_asked(self) -> None:
+        """It is asked; a bundle with our signature is the proof, and we begin a stream of our own."""
+        self.assertEqual(self.grafts(self.line)[0], [(*self.stream, 1)])
+        twin = Puppet(0x10)
+        twin.signer, twin.peer = self.stage.core.spread.signer, OWN  # type: ignore[assignment]  # the same key
+        self.line.send_lines(*(twin.bundle(seq, epoch=self.stream[1]) for seq in (1, 2)))
+        self.assertEqual((self.wants, self.stage.received), (0, []))
+        self.assertGreater(self.stage.core.spread.own, self.stream)
+
+    def test_no_proof(self) -> None:
+        """Its word alone changes nothing."""
+        self.line.send(wire.Floor(*self.stream, 1, 3, 3))
+        self.befriend(0x11)
+        self.stage.pass_time(2 * LAN.gap_patience)
+        self.assertEqual((self.wants, self.stage.core.spread.own, self.stage.gaps), (0, self.stream, []))
+
+    def test_most_say_so(self) -> None:
+        """Where most neighbours say so, and nobody holds any of it, we begin a new one, too, and number from 1."""
+        self.line.send(wire.Floor(*self.stream, 1, 3, 3))
+        for _ in range(30):
+            self.stage.pass_time(1)
+            if self.grafts(self.line):
+                self.line.send(wire.Floor(*self.stream, 1, 3, 3))
+        self.stage.broadcast("a")
+        self.assertEqual((self.wants, self.line.take_seqs()), (0, [1]))
+        self.assertGreater(self.stage.core.spread.own, self.stream)
+
+
 class ServingTests(CatchUpCase):
     """Who is asked serves from its log."""
 
@@ -388,6 +427,17 @@ class ServingTests(CatchUpCase):
         self.line.send(wire.Graft([(*self.own, 1)]), wire.Graft([(*self.own, 5)]))
         self.stage.pass_time(0)
         self.assertEqual(self.line.take_seqs(), [5])
+
+    def test_again_and_again(self) -> None:
+        """Who asks for the same a thousand times in one turn gets it once; later again what its link takes (row 86)."""
+        self.line.send(*(wire.Graft([(*self.own, 1)], n) for n in range(1, 1001)))
+        self.stage.pass_time(0.01)
+        self.assertEqual(self.line.take_seqs(), [1, 2, 3, 4, 5])
+        self.line.congest()
+        for n in range(1001, 2001):
+            self.line.send(wire.Graft([(*self.own, 1)], n))
+            self.stage.pass_time(0.001)
+        self.assertEqual(self.line.take_seqs(), [])
 
     def test_ahead_of_us(self) -> None:
         """Who asks for what we do not have ourselves is told what we have, and is pushed to once we are there."""

@@ -273,6 +273,89 @@ class InventedStreamsTests(StageCase):
         self.assertEqual(self.stage.seqs(Puppet(0x20).stream), [1, 2])
 
 
+class RequestsTests(StageCase):
+    """Requests without end."""
+
+    def test_to_be_neighbours(self) -> None:
+        """Who is refused may ask as often as it likes: it gets a word for each, and nobody gives way (row 69)."""
+        self.hostile()
+        friends = [self.stage.befriend(Puppet(0x40 + n)) for n in range(LAN.active_max - 1)]
+        self.assertEqual(len(self.stage.core.overlay.active), LAN.active_max)
+        line = self.stage.meet(Puppet(0x20))
+        asked = [wire.NodeConnAddr(urgent=False)] * 1000
+        line.send(*asked)
+        self.assertEqual(line.take_all(), [wire.NodeConnAnswer(False)] * 1000)
+        self.assertLess(
+            len(wire.encode(wire.NodeConnAnswer(False))), 1.2 * len(wire.encode(wire.NodeConnAddr(urgent=False)))
+        )
+        self.assertEqual([friend.ended for friend in friends], [None] * len(friends))
+
+    def test_for_nothing(self) -> None:
+        """Asking for streams that nobody knows is answered by less than twice what was asked (row 69)."""
+        line = self.hostile()
+        line.take_all()
+        asked = wire.Graft(invented(4000), 1)
+        line.send(asked)
+        answer = line.written
+        self.assertEqual(len(answer), 4000)
+        self.assertLess(sum(map(len, answer)), 2 * len(wire.encode(asked)))
+
+    def test_by_a_stranger(self) -> None:
+        """Who is no neighbour is not served at all (row 69)."""
+        self.hostile()
+        line = self.stage.meet(Puppet(0x20))
+        line.send(*[wire.Graft(invented(1), 1)] * 1000)
+        self.assertEqual((line.take(), self.stage.counts["graft_by_stranger"]), ([], 1000))
+
+
+class ForgedTests(WorldCase):
+    """Bundles that their origin has not signed."""
+
+    def test_goes_no_further(self) -> None:
+        """It ends the link of whoever sends it, and reaches nobody else (row 88)."""
+        forged = self.bundle(1).replace(self.liar.peer.encode(), self.origin.peer.encode())
+        self.say(forged, to=[self.genesis])
+        self.world.run(1)
+        self.assertEqual(self.genesis.core.turn.counts["link_end_bad-signature"], 1)
+        self.assertNotIn(self.liar.peer, self.genesis.core.overlay.active)
+        self.assertEqual([peer.received for peer in self.honest], [[], [], []])
+        self.check_messages()
+
+    def test_by_one_who_never_joined(self) -> None:
+        """What is signed is taken, whoever has signed it: the directory does not say who may speak (row 88)."""
+        signer, body = CheapSigner("ab" * 32), b"[%b]" % message("from afar")
+        sig = signer.sign(wire.bundle_bytes(self.world.network, signer.peer, 7, 1, body))
+        self.say(wire.bundle_line(signer.peer, 7, 1, sig, body), to=[self.genesis])
+        self.world.run(1)
+        self.assertEqual([[b.origin for b in peer.received] for peer in self.honest], [[signer.peer]] * 3)
+
+
+class BrokenPromisesTests(WorldCase):
+    """A neighbour tells of much that it does not have."""
+
+    def test_invented(self) -> None:
+        """5,000 streams at once, again and again: what others say arrives all the same, nothing is left (row 85)."""
+        for n in range(5):
+            streams = invented(5000, n)
+            frames = [wire.Frontier(streams[first : first + 1000]) for first in range(0, 5000, 1000)]
+            self.say(*map(wire.encode, frames))
+            self.world.run(1)
+            for peer in self.honest:
+                self.assertTrue(0 < len(peer.core.catchup.wants) <= LAN.max_wants)
+        self.check_messages()
+        self.world.run(2 * LAN.gap_patience)
+        for peer in self.honest:
+            self.assertEqual((peer.core.catchup.wants, len(peer.core.positions)), ({}, 1))
+
+    def test_of_one_who_speaks(self) -> None:
+        """It says to be far ahead in a stream that goes on: whoever has the next bundle is asked, too (row 85)."""
+        self.say(wire.encode(wire.Frontier([(*self.origin.stream, 5000)])))
+        self.check_messages()
+        self.world.run(10)
+        for peer in self.honest:
+            self.assertEqual((peer.gaps, peer.core.catchup.wants), ([], {}))
+
+
 class InventedPeersTests(StageCase):
     """Facts about peers that do not exist, or that are not as they are said to be."""
 

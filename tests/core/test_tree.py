@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import attrs
+
 from tests.core.puppet import Line, Puppet
 from tests.core.test_broadcast import SpreadCase
 from twisted_p2p.core import wire
@@ -108,7 +110,8 @@ class PruningTests(TreeCase):
         """It is never pruned."""
         for line in (self.to_alice, self.to_carol):
             self.make_lazy(line)
-        self.twice(self.alice.bundle(1))
+        self.stage.broadcast("a")
+        self.to_bob.send_lines(*self.to_bob.written)
         self.assertEqual(self.pruned(), [[], [], []])
         self.assertEqual(self.eager(), [False, True, False])
 
@@ -201,6 +204,156 @@ class PrunedTests(TreeCase):
         line = self.stage.meet(Puppet(0x40))
         line.send(wire.Prune(0))
         self.assertIsNone(line.ended)
+
+
+class CongestedTests(TreeCase):
+    """A neighbour that reads too slowly."""
+
+    def look(self, times: int = 1) -> None:
+        """Let so many graft time-outs pass."""
+        self.stage.pass_time(times * LAN.graft_timeout + 0.01)
+
+    def test_still_congested(self) -> None:
+        """After the graft time-out its link is lazy: others are to pass on what it would have passed on."""
+        self.to_bob.congest()
+        self.stage.pass_time(0.9 * LAN.graft_timeout)
+        self.assertEqual(self.prunes(self.to_bob), [])
+        self.look()
+        self.assertEqual([self.prunes(line) for line in self.lines], [[], [0], []])
+        self.to_bob.drain()
+        self.assertEqual((self.eager(), self.stage.counts["pruned_slow"]), ([True, False, True], 1))
+
+    def test_in_time(self) -> None:
+        """One that reads again before that is pushed to as ever, however often it pauses."""
+        for _ in range(3):
+            self.to_bob.congest()
+            self.stage.pass_time(0.6 * LAN.graft_timeout)
+            self.to_bob.drain()
+            self.stage.pass_time(0.6 * LAN.graft_timeout)
+        self.assertEqual((self.prunes(self.to_bob), self.eager()), ([], [True, True, True]))
+
+    def test_as_measured(self) -> None:
+        """The time-out is the one that was measured."""
+        for seq in range(1, 30):
+            self.to_carol.send(wire.Frontier([(*self.alice.stream, seq + 1)]))
+            self.to_alice.send_lines(self.alice.bundle(seq))
+        self.to_bob.congest()
+        self.stage.pass_time(0.3 * LAN.graft_timeout)
+        self.assertEqual(self.prunes(self.to_bob), [0])
+
+    def test_counted(self) -> None:
+        """The PRUNE names the last GRAFT that we have got."""
+        self.to_bob.send(wire.Graft([], 5))
+        self.to_bob.congest()
+        self.look()
+        self.assertEqual(self.prunes(self.to_bob), [5])
+
+    def test_last_eager_link(self) -> None:
+        """The last eager link stays so; it rests as soon as there is another one."""
+        for line in (self.to_alice, self.to_carol):
+            self.make_lazy(line)
+        self.to_bob.congest()
+        self.look(3)
+        self.assertEqual(self.prunes(self.to_bob), [])
+        self.to_alice.send(wire.Graft([], 1))
+        self.look()
+        self.assertEqual(self.prunes(self.to_bob), [0])
+
+    def test_asks(self) -> None:
+        """What it was owed it is told of, once and not before it reads; what it asks for it gets, and is pushed to."""
+        stream = self.stage.core.spread.own
+        self.to_bob.congest()
+        self.stage.broadcast("a")
+        self.look()
+        self.stage.broadcast("b")
+        self.stage.pass_time(2 * LAN.frontier_interval)
+        self.assertEqual(self.to_bob.take(), [wire.Prune(0)])
+        self.to_bob.drain()
+        self.stage.pass_time(2 * LAN.frontier_interval)
+        self.assertEqual(self.to_bob.take(), [wire.Frontier([(*stream, 3)])])
+        self.to_bob.send(wire.Graft([(*stream, 1)], 1))
+        self.stage.pass_time(0.01)
+        self.stage.broadcast("c")
+        self.assertEqual(self.to_bob.take_seqs(), [1, 2, 3])
+
+    def test_gone(self) -> None:
+        """A link that ends meanwhile concerns nobody."""
+        self.to_bob.congest()
+        self.to_bob.close()
+        self.look()
+        self.assertEqual((self.prunes(self.to_bob), self.stage.counts["pruned_slow"]), ([], 0))
+
+
+class RenewedTests(TreeCase):
+    """Now and then a witness goes on all links, so that shorter ways show."""
+
+    config = attrs.evolve(LAN, renew_interval=10.0, renew_bundles=5)
+
+    def setUp(self) -> None:
+        """Bob's link and Carol's are lazy, and there was a witness."""
+        super().setUp()
+        for line in (self.to_bob, self.to_carol):
+            self.make_lazy(line)
+        self.to_alice.send_lines(self.alice.bundle(1))
+        self.last = 1
+
+    def next(self, *seconds: float) -> list[list[int]]:
+        """Alice's next bundles, each so long after the one before; the seqs that were pushed on each link."""
+        for line in self.lines:
+            line.take_all()
+        for wait in seconds:
+            self.stage.pass_time(wait)
+            self.last += 1
+            self.to_alice.send_lines(self.alice.bundle(self.last))
+        return [line.take_seqs() for line in self.lines]
+
+    def test_on_all_links(self) -> None:
+        """After the time, and so many bundles, one is pushed on lazy links, and just one."""
+        self.assertEqual(self.next(2, 2, 2, 2), [[], [], []])
+        self.assertEqual(self.next(2.1), [[], [6], [6]])
+        self.assertEqual(self.next(1, 1, 1, 1, 1, 1), [[], [], []])
+
+    def test_told_once(self) -> None:
+        """It is not told as well."""
+        self.next(2, 2, 2, 2, 2.1)
+        self.stage.pass_time(2 * LAN.frontier_interval)
+        self.assertEqual(self.to_bob.take_kind(wire.Frontier), [])
+
+    def test_few_bundles(self) -> None:
+        """Where little is said it waits for as many bundles, so that its share of all is small."""
+        self.assertEqual(self.next(20, 20, 20), [[], [], []])
+        self.assertEqual(self.next(1.1, 1.1), [[], [5], [5]])
+
+    def test_congested(self) -> None:
+        """Not on a link that takes nothing."""
+        self.to_bob.congest()
+        self.assertEqual(self.next(2, 2, 2, 2, 2.1), [[], [], [6]])
+
+    def test_shorter_way(self) -> None:
+        """It comes first by a lazy link: that one is eager from now on, and the one that was later rests."""
+        self.stage.pass_time(INTERVAL)
+        self.twice(self.alice.bundle(2), self.to_bob, self.to_alice)
+        self.assertEqual(self.grafts(self.to_bob), [wire.Graft([], 1)])
+        self.assertEqual(self.pruned(), [[0], [], []])
+        self.assertEqual(self.eager(), [False, True, False])
+
+    def test_no_witness(self) -> None:
+        """Any other bundle that comes first by a lazy link says nothing."""
+        self.to_bob.send_lines(self.alice.bundle(2))
+        self.assertEqual(self.grafts(self.to_bob), [])
+
+    def test_with_others(self) -> None:
+        """Where others do so a little earlier, we join in; not again and again."""
+        self.next(1, 1, 1)
+        self.stage.pass_time(3)
+        bundle = self.alice.bundle(5)
+        self.to_alice.send_lines(bundle)
+        self.assertEqual(self.to_carol.take_seqs(), [])
+        self.to_bob.send_lines(bundle)
+        self.assertEqual(self.to_carol.take_seqs(), [5])
+        self.stage.pass_time(INTERVAL)
+        self.twice(self.alice.bundle(6))
+        self.assertEqual(self.to_carol.take_seqs(), [])
 
 
 class EagerAgainTests(TreeCase):

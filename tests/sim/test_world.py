@@ -210,6 +210,19 @@ class StreamTests(NetworkCase):
         self.world.run(1)
         self.assertEqual(self.lines(self.two), [b"a", b"b"])
 
+    def test_healed_in_part(self) -> None:
+        """What is healed between two groups concerns nobody else."""
+        third = self.world.add("three")
+        self.world.cut(self.one, self.two)
+        self.world.cut(self.one, third)
+        self.write(b"a")
+        self.world.heal([third], [self.one])
+        self.world.run(1)
+        self.assertEqual(self.lines(self.two), [])
+        self.world.heal([self.two], [self.one])
+        self.world.run(1)
+        self.assertEqual(self.lines(self.two), [b"a"])
+
     def test_frozen(self) -> None:
         """A stopped process reads nothing, is woken for nothing, and has it all when it goes on."""
         self.two.freeze()
@@ -245,6 +258,18 @@ class StreamTests(NetworkCase):
         self.world.run(20)
         self.assertEqual(len(self.lines(self.two)), 4)
         self.assertEqual(self.seen(self.one), [("congested", None), ("drained", None)])
+
+    def test_no_longer_slow(self) -> None:
+        """What it has not read yet when it reads fast again is not overtaken by what comes then, nor by the end."""
+        self.two.read_rate = 1000.0
+        self.write(b"x" * 1000)
+        self.world.run(0.5)
+        self.two.read_rate = 0.0
+        self.write(b"y")
+        self.one._perform([Hangup(self.there, Reason.DONE)])
+        self.world.run(3)
+        self.assertEqual(self.lines(self.two), [b"x" * 1000, b"y"])
+        self.assertEqual(self.seen(self.two)[-1], ("down", Reason.CLOSED))
 
     def test_closed(self) -> None:
         """The other end reads what was written before the end, then the end, once; the closer hears no more."""
@@ -337,6 +362,17 @@ class TimeTests(NetworkCase):
         self.one.thaw()
         self.world.run(0)
         self.assertEqual(core.seen, [(BEGINNING + 30, "wake", BEGINNING + 30)])
+
+    def test_clock_that_drifts(self) -> None:
+        """A clock that runs fast or slow goes on from where it was; when it will read something is known."""
+        for drift, passed in ((0.25, 10), (0.0, 8), (-0.2, 8)):
+            before = self.one._wall()
+            self.one.drift(drift)
+            self.assertAlmostEqual(self.one._wall(), before, 5)
+            self.world.run(passed / (1 + drift))
+            self.assertAlmostEqual(self.one._wall(), before + passed, 5)
+            self.assertAlmostEqual(self.one._when(self.one._wall()), self.world.now, 5)
+            self.assertGreaterEqual(self.one._when(self.one._wall()), self.world.now)
 
     def test_wrong_clock(self) -> None:
         """A peer whose clock is wrong is told its own time; if it is set back time stands still for it, no more."""

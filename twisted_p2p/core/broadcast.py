@@ -2,7 +2,7 @@
 
 Plumtree (Leitao, Pereira, Rodrigues, SRDS 2007), section 3. Differs: what a link has to carry is a position for each
 stream rather than a set of message ids, and behind it is the log: any link may be paused, or may start in mid-stream,
-and nothing is lost. So far every neighbour link is eager; PRUNE is heard and not yet used.
+and nothing is lost. `core.tree` says which links are eager.
 
 A link's `Flow` keeps a cursor (the next seq to push) only for streams on which the other end is not known to be level
 with us. Absent means level: the next bundle goes out at once.
@@ -37,6 +37,8 @@ class Flow:
     """The streams in `cursor` that are to be served; the others wait for a GRAFT, or for us to get as far."""
     moved: dict[Stream, None] = attrs.field(factory=dict)
     """The streams whose positions the other end is to be told, on a lazy link."""
+    paused: Timer | None = None
+    """Until the link is to rest if it still takes nothing."""
     grafts_sent: int = 0
     grafts_heard: int = 0
 
@@ -116,24 +118,22 @@ class Spread:
         position = self.positions.of(stream)
         if flow.cursor and flow.cursor.get(stream, seq + 1) <= seq:
             flow.cursor[stream] = seq + 1
-        if seq < position:
-            self.turn.counts["duplicate"] += 1
-            self.on_duplicate(flow, stream, seq)
-            return
         early = self._early.get(stream)
-        if early is not None and seq in early:
+        if seq < position or (early is not None and seq in early):
             self.turn.counts["duplicate"] += 1
+            held = self.log.read(stream, seq, 1) if seq < position or early is None else [early[seq][1]]
+            if held and held[0] != line:
+                self._differs(link, frame, line)
+            elif seq < position:
+                self.on_duplicate(flow, stream, seq)
             return
         if position == 1 and not self.may_begin(stream):
             self.turn.counts["streams_full"] += 1
             return
-        if not frame.is_canonical(line):
-            self.links.hang_up(link, Reason.BAD_FRAME)
+        if not self._is_signed(link, frame, line):
             return
-        data = wire.bundle_bytes(self.network, *stream, seq, bytes(frame.messages))
-        if not self.verifier.verify(frame.origin, data, frame.sig):
-            self.links.hang_up(link, Reason.BAD_SIGNATURE)
-            return
+        if stream == self.own:
+            self._renew()
         if seq > position and self.ends_gap(stream, seq):
             position = self.positions.of(stream)
             if seq < position:
@@ -147,6 +147,29 @@ class Spread:
         self._accept(link, stream, seq, line, frame)
         if early is not None:
             self._release(stream, early)
+
+    def _is_signed(self, link: Link, frame: Broadcast, line: bytes) -> bool:
+        """Whether its origin has signed these very bytes; if not, the link is ended."""
+        if not frame.is_canonical(line):
+            self.links.hang_up(link, Reason.BAD_FRAME)
+            return False
+        data = wire.bundle_bytes(self.network, *frame.stream, frame.seq, bytes(frame.messages))
+        if not self.verifier.verify(frame.origin, data, frame.sig):
+            self.links.hang_up(link, Reason.BAD_SIGNATURE)
+            return False
+        return True
+
+    def _differs(self, link: Link, frame: Broadcast, line: bytes) -> None:
+        """A bundle is not the one that we hold: the first stays. Its origin has signed two for one seq, a fork."""
+        if self._is_signed(link, frame, line):
+            self.turn.counts["forks"] += 1
+            if frame.stream == self.own:
+                self._renew()
+
+    def _renew(self) -> None:
+        """Our stream has bundles that we have not made: another process has our key. Begin a stream of our own."""
+        self.turn.counts["own_forks"] += 1
+        self.epoch = max(int(self.turn.now * 1000), self.epoch + 1)
 
     def may_begin(self, stream: Stream) -> bool:
         """Whether a stream is known, or there is room for one more."""
@@ -190,6 +213,12 @@ class Spread:
         flow.cursor[stream] = seq
         if flow.live:
             self.owe(flow, stream)
+
+    def push_lazily(self, flow: Flow, stream: Stream, line: bytes) -> None:
+        """Push the last bundle of a stream on a link on which it would only be told, if nothing is in its way."""
+        if flow.live and stream not in flow.cursor and not flow.link.congested and self.turn.room(flow.link.id) > 0:
+            flow.moved.pop(stream, None)
+            self._write(flow.link, line)
 
     def _hold(self, stream: Stream, frame: Broadcast, line: bytes) -> None:
         config = self.turn.config
@@ -316,6 +345,8 @@ class Spread:
 
     def skip_to(self, stream: Stream, position: int) -> None:
         """Nobody has the bundles before `position` any more: tell of the gap and go on from there."""
+        if stream == self.own:
+            self._renew()
         self.turn.tell(Gap(*stream, self.positions.of(stream), position - 1))
         for flow in self.flows.values():
             if flow.cursor.get(stream) == position:

@@ -99,7 +99,6 @@ class CatchUp:
         """The other end of `link` is at `position`. `patient`: what we lack may be on its way; ask after a time-out."""
         if stream == self.spread.own:
             self.turn.counts["own_stream_elsewhere"] += 1
-            return
         if position <= self.positions.of(stream):
             self._tell_level(link.id, stream)
             return

@@ -210,8 +210,11 @@ class PeerCore:
         link = self.links.by_id.get(number)
         if link is not None:
             self.links.set_congested(link, congested)
-            if not congested:
+            if congested:
+                self.tree.congested(link)
+            else:
                 self.spread.drained(link)
+                self.tree.drained(link)
         return self._end(None)
 
     def wake(self, now: float) -> Actions:

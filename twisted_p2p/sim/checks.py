@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 
+import attrs
 import msgspec
 
 from twisted_p2p.interfaces import Stream
@@ -37,13 +38,33 @@ def delivered(peer: SimPeer) -> dict[Stream, list[bytes]]:
     return found
 
 
+@attrs.define
+class Spoken:
+    """What was broadcast in one stream. `is_forked`: two processes with one key have both done so."""
+
+    origin: SimPeer
+    said: list[tuple[float, bytes]] = attrs.field(factory=list)
+    is_forked: bool = False
+
+
+def spoken(peers: Sequence[SimPeer]) -> dict[Stream, Spoken]:
+    """What these peers broadcast, by stream."""
+    found: dict[Stream, Spoken] = {}
+    for peer in peers:
+        for at, message in peer.said:
+            of = found.setdefault(peer.places[message][0], Spoken(peer))
+            of.said.append((at, message))
+            of.is_forked |= of.origin is not peer
+    return found
+
+
 # What must hold of everybody at any time.
 
 
 def integrity(world: World, members: Sequence[SimPeer]) -> Violations:
     """Nobody is handed anything twice, nor what its origin did not broadcast."""
     found: Violations = []
-    said = {peer.stream: {message for _, message in peer.said} for peer in world.peers}
+    said = {stream: {message for _, message in of.said} for stream, of in spoken(world.peers).items()}
     for peer in world.peers:
         for stream, messages in delivered(peer).items():
             if len(set(messages)) < len(messages):
@@ -51,7 +72,7 @@ def integrity(world: World, members: Sequence[SimPeer]) -> Violations:
             strange = [message for message in messages if message not in said.get(stream, ())]
             if strange:
                 found.append(f"integrity: {peer} was handed {len(strange)} that {stream[0][:6]} never broadcast")
-            if stream == peer.stream:
+            if stream[0] == peer.peer:
                 found.append(f"integrity: {peer} was handed its own messages")
     return found
 
@@ -59,10 +80,14 @@ def integrity(world: World, members: Sequence[SimPeer]) -> Violations:
 def fifo(world: World, members: Sequence[SimPeer]) -> Violations:
     """Everybody is handed the messages of an origin in the order in which it broadcast them."""
     found: Violations = []
-    place = {peer.stream: {message: n for n, (_, message) in enumerate(peer.said)} for peer in world.peers}
+    place = {
+        stream: {message: n for n, (_, message) in enumerate(of.said)}
+        for stream, of in spoken(world.peers).items()
+        if not of.is_forked
+    }
     for peer in world.peers:
         for stream, messages in delivered(peer).items():
-            places = [place.get(stream, {}).get(message, -1) for message in messages]
+            places = [place[stream].get(message, -1) for message in messages] if stream in place else []
             if places != sorted(places):
                 found.append(f"fifo: {peer} was handed messages of {stream[0][:6]} out of order")
     return found
@@ -92,7 +117,7 @@ def no_silent_loss(world: World, members: Sequence[SimPeer]) -> Violations:
 
 def validity(world: World, members: Sequence[SimPeer]) -> Violations:
     """Every member has what a member broadcast since both of them had joined, or was told of a gap there."""
-    return _missing("validity", members, {peer: peer.said for peer in members})
+    return _missing("validity", world, members, spoken(members))
 
 
 def agreement(world: World, members: Sequence[SimPeer]) -> Violations:
@@ -101,41 +126,40 @@ def agreement(world: World, members: Sequence[SimPeer]) -> Violations:
     for peer in members:
         for stream, messages in delivered(peer).items():
             known.setdefault(stream, {}).update(dict.fromkeys(messages))
-    said = {
-        peer: [(at, message) for at, message in peer.said if message in known[peer.stream]]
-        for peer in world.peers
-        if peer.stream in known
-    }
-    return _missing("agreement", members, said)
+    said = spoken(world.peers)
+    for stream, of in said.items():
+        of.said = [(at, message) for at, message in of.said if message in known.get(stream, ())]
+    return _missing("agreement", world, members, said)
 
 
-def _missing(name: str, members: Sequence[SimPeer], said: dict[SimPeer, list[tuple[float, bytes]]]) -> Violations:
+def _missing(name: str, world: World, members: Sequence[SimPeer], said: dict[Stream, Spoken]) -> Violations:
+    """A forked stream is left out: each of its bundles may be this one here and that one there."""
+    forked = {stream for stream, of in spoken(world.peers).items() if of.is_forked}
     found: Violations = []
     for peer in members:
         if peer.member_since is None:
             found.append(f"{name}: {peer} has not joined")
             continue
         handed = delivered(peer)
-        for origin, spoken in said.items():
-            if origin is not peer:
-                has = set(handed.get(origin.stream, ()))
+        for stream, of in said.items():
+            if stream[0] != peer.peer and stream not in forked:
+                has = set(handed.get(stream, ()))
                 lacks = [
                     at
-                    for at, message in spoken
-                    if at > peer.member_since and message not in has and not _told_of(peer, origin, message)
+                    for at, message in of.said
+                    if at > peer.member_since and message not in has and not _told_of(peer, of.origin, message)
                 ]
                 if lacks:
                     since = lacks[0] - peer.member_since
-                    found.append(f"{name}: {peer} lacks {len(lacks)} of {origin}, from {since:.2f} s after its join")
+                    found.append(f"{name}: {peer} lacks {len(lacks)} of {of.origin}, from {since:.2f} s after its join")
     return found
 
 
 def _told_of(peer: SimPeer, origin: SimPeer, message: bytes) -> bool:
     """Whether the peer's application was told of a gap where this message is."""
-    seqs = origin.seqs[message]
+    stream, seqs = origin.places[message]
     return any(
-        (gap.origin, gap.epoch) == origin.stream and gap.first < seqs.stop and seqs.start <= gap.last
-        for gap in peer.gaps
+        (gap.origin, gap.epoch) == stream and gap.first < seqs.stop and seqs.start <= gap.last for gap in peer.gaps
     )
 
 

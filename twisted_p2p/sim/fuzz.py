@@ -25,14 +25,33 @@ SECONDS = 30.0
 """Virtual seconds in which a plan's steps happen."""
 REST = 150.0
 """Virtual seconds within which all must have come to rest after the last fault."""
-OUTCOMES = {
-    "gaps told": "gaps",
-    "grafts": "grafts",
-    "prunes": "pruned",
-    "refutations": "refuted",
-    "early bundles dropped": "early_dropped",
+CHURN = 10
+"""How many die, and how many come, in the seconds that a churn takes."""
+
+
+def _counted(name: str) -> Callable[[World], int]:
+    return lambda world: sum(peer.core.turn.counts[name] for peer in world.peers)
+
+
+def _new_epochs(world: World) -> int:
+    """Streams that an origin has begun after its first."""
+    streams = {stream for peer in world.peers for stream in peer.core.positions.streams()}
+    return len(streams) - len({origin for origin, _ in streams})
+
+
+OUTCOMES: dict[str, Callable[[World], int]] = {
+    "gaps told": _counted("gaps"),
+    "grafts": _counted("grafts"),
+    "prunes": _counted("pruned"),
+    "shorter ways": _counted("shorter_ways"),
+    "slow links made lazy": _counted("pruned_slow"),
+    "refutations": _counted("refuted"),
+    "early bundles dropped": _counted("early_dropped"),
+    "new epochs": _new_epochs,
+    "forks seen": _counted("forks"),
+    "forks by oneself": _counted("own_forks"),
 }
-"""What the core counts that is to happen somewhere in many seeds, and its name there."""
+"""What is to happen somewhere in many seeds, and how often it did in a world."""
 
 
 @attrs.frozen
@@ -90,6 +109,8 @@ class Play:
         """Start a peer that has died anew, at the same address, without its log."""
         if peer.address in self.world.listening:
             return
+        if same_key and any(other.peer == peer.peer for other in self.world.running):
+            return
         signer = CheapSigner(peer.peer) if same_key else None
         new = self.world.add(name=f"{peer.name}+", signer=signer, address=peer.address)
         if peer.address == self.world.peers[0].address:
@@ -97,6 +118,12 @@ class Play:
             new.join([other.address for other in self.world.running if other is not new][:3], genesis=True)
         else:
             self.join(new)
+
+    def one_of_each_key(self) -> None:
+        """Stop all but the first of those that are up with the same key: they would contradict each other for ever."""
+        for peer in self.world.running:
+            if any(other.peer == peer.peer for other in self.world.running[: self.world.running.index(peer)]):
+                peer.kill()
 
     def later(self, seconds: float, call: Callable[[], object]) -> None:
         """Call it so much later, or when the steps are over."""
@@ -125,7 +152,7 @@ def _all_talk(play: Play, rng: random.Random) -> None:
 
 @fault
 def _long_speech(play: Play, rng: random.Random) -> None:
-    say([play.someone(rng)], rng.randint(5, 40), "x" * rng.choice((500, 5_000)))
+    say([play.someone(rng)], rng.randint(5, 40), "x" * rng.choice((500, 5_000, 20_000)))
 
 
 @fault
@@ -138,8 +165,15 @@ def _crash(play: Play, rng: random.Random) -> None:
 @fault
 def _crash_of_many(play: Play, rng: random.Random) -> None:
     running = play.world.running
-    for peer in rng.sample(running, len(running) // 3):
+    for peer in rng.sample(running, int(len(running) * rng.choice((0.3, 0.5, 0.8)))):
         peer.kill()
+
+
+@fault
+def _churn(play: Play, rng: random.Random) -> None:
+    for _ in range(CHURN):
+        play.later(rng.uniform(0, CHURN), lambda: _crash(play, rng))
+        play.later(rng.uniform(0, CHURN), lambda: play.join(play.world.add()))
 
 
 @fault
@@ -172,6 +206,20 @@ def _kill_at(play: Play, address: tuple[str, int]) -> None:
 
 
 @fault
+def _two_with_one_key(play: Play, rng: random.Random) -> None:
+    """They begin in the same millisecond, so their streams are one; in the end one of them is stopped."""
+    one = play.world.add()
+    other = play.world.add(signer=CheapSigner(one.peer))
+    for twin in (one, other):
+        play.join(twin)
+        if rng.random() < 0.5:
+            say([twin], rng.randint(1, 3))
+    for _ in range(3):
+        play.later(rng.uniform(0, 5), lambda: say([rng.choice((one, other))], rng.randint(1, 5)))
+    play.later(rng.uniform(1, 10), rng.choice((one, other)).kill)
+
+
+@fault
 def _leave(play: Play, rng: random.Random) -> None:
     running = [peer for peer in play.world.running[1:] if not peer.frozen]
     if len(running) > 2:
@@ -193,16 +241,45 @@ def _freeze(play: Play, rng: random.Random) -> None:
 @fault
 def _cut(play: Play, rng: random.Random) -> None:
     one, other = rng.sample(play.world.running, 2)
-    play.world.cut(one, other, both=rng.random() < 0.5)
-    play.later(rng.choice((1, 5, 20)), play.world.heal)
+    play.world.cut(one, other)
+    play.later(rng.choice((1, 5, 20)), lambda: play.world.heal([one], [other]))
+
+
+@fault
+def _cut_one_way(play: Play, rng: random.Random) -> None:
+    one, other = rng.sample(play.world.running, 2)
+    play.world.cut(one, other, both=False)
+    play.later(rng.choice((1, 5, 20)), lambda: play.world.heal([one], [other]))
+
+
+@fault
+def _flapping_link(play: Play, rng: random.Random) -> None:
+    one, other = rng.sample(play.world.running, 2)
+    both, seconds = rng.random() < 0.5, rng.choice((0.3, 2.0))
+    for n in range(4):
+        play.later(2.5 * n, lambda: play.world.cut(one, other, both))
+        play.later(2.5 * n + seconds, lambda: play.world.heal([one], [other]))
 
 
 @fault
 def _partition(play: Play, rng: random.Random) -> None:
     running = play.world.running
     left = rng.sample(running, rng.randint(1, len(running) - 1))
-    play.world.partition(left, [peer for peer in running if peer not in left])
-    play.later(rng.choice((2, 10, 30)), play.world.heal)
+    right = [peer for peer in running if peer not in left]
+    play.world.partition(left, right)
+    play.later(rng.choice((2, 10, 30)), lambda: play.world.heal(left, right))
+
+
+@fault
+def _long_delays(play: Play, rng: random.Random) -> None:
+    play.world.latency = rng.choice(((0.0, 1.0), (0.5, 0.6), (0.2, 2.0)))
+    play.later(rng.choice((3, 15)), lambda: setattr(play.world, "latency", play.plan.latency))
+
+
+@fault
+def _narrow_links(play: Play, rng: random.Random) -> None:
+    play.world.bandwidth = rng.choice((5_000.0, 50_000.0))
+    play.later(rng.choice((3, 15)), lambda: setattr(play.world, "bandwidth", play.plan.bandwidth))
 
 
 @fault
@@ -215,6 +292,11 @@ def _slow_reader(play: Play, rng: random.Random) -> None:
 @fault
 def _clock_step(play: Play, rng: random.Random) -> None:
     play.someone(rng).clock_error += rng.choice((-3600, -5, 5, 3600))
+
+
+@fault
+def _clock_drift(play: Play, rng: random.Random) -> None:
+    play.someone(rng).drift(rng.choice((-0.2, -0.01, 0.01, 0.2)))
 
 
 def draw(seed: int, peers: int = PEERS) -> Plan:
@@ -232,6 +314,8 @@ def draw(seed: int, peers: int = PEERS) -> Plan:
         bundle_bytes=rng.choice((500, 32_768)),
         max_wants=rng.choice((10, 10_000)),
         page=rng.choice((2, 300)),
+        renew_interval=rng.choice((1.0, 30.0)),
+        renew_bundles=rng.choice((3, 100)),
     )
     names = rng.sample(list(FAULTS), rng.randint(2, len(FAULTS)))
     talk = [name for name in FAULTS if "talk" in name]
@@ -272,14 +356,14 @@ def play(plan: Plan) -> Result:
     for step in plan.steps:
         world.run(max(0.0, begin + step.at - world.now))
         playing.strike(step)
+    playing.one_of_each_key()
     world.run(31)
     if world.peers[0].address not in world.listening:
         playing.again(world.peers[0], same_key=False)
     say(world.running)
     found = settles(world, REST)
-    for peer in world.peers:
-        for name, counted in OUTCOMES.items():
-            playing.happened[name] += peer.core.turn.counts[counted]
+    for name, counted in OUTCOMES.items():
+        playing.happened[name] += counted(world)
     return Result(plan, found, playing.happened, world.events)
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from twisted_p2p.sim.world import Call, Connection, World
 
 Address = tuple[str, int]
+_ROUNDING = 1e-6
+"""Seconds that a clock which runs fast or slow may be misread by: a float of a time since 1970 is no finer."""
 
 
 @implementer(IPeerShell)
@@ -43,12 +45,13 @@ class SimPeer:
         self.running = self.frozen = self.finished = False
         self.clock_error = 0.0
         """Seconds by which its wall clock is wrong; it may step at any time."""
+        self._drift, self._drifts_since = 0.0, world.now
         self.read_rate = 0.0
         """Bytes that it reads in a second; 0: all that come."""
         self.said: list[tuple[float, bytes]] = []
         """When it broadcast what."""
-        self.seqs: dict[bytes, range] = {}
-        """The bundles in one of which each of these is."""
+        self.places: dict[bytes, tuple[Stream, range]] = {}
+        """The stream of each of these, and the bundles in one of which it is."""
         self.member_since: float | None = None
         """When it became a member, in the world's time."""
         self._since: float | None = None
@@ -82,9 +85,10 @@ class SimPeer:
         """Broadcast encoded messages; a stopped process says nothing."""
         if self.running and not self.frozen:
             self.said += [(self.world.now, message) for message in encoded]
-            first = self.core.positions.of(self.stream)
+            stream = self.stream
+            first = self.core.positions.of(stream)
             self.do(lambda now: self.core.broadcast(list(encoded), now))
-            self.seqs.update(dict.fromkeys(encoded, range(first, self.core.positions.of(self.stream))))
+            self.places.update(dict.fromkeys(encoded, (stream, range(first, self.core.positions.of(stream)))))
 
     def leave(self) -> Deferred[None]:
         """Leave gracefully."""
@@ -95,6 +99,8 @@ class SimPeer:
 
     def kill(self) -> None:
         """As by kill -9: the kernel closes the sockets."""
+        if not self.running:
+            return
         self.running = False
         self.world.listening.pop(self.address, None)
         for link, connection in list(self.connections.items()):
@@ -113,6 +119,21 @@ class SimPeer:
             call()
         self._set_timer()
 
+    def drift(self, rate: float) -> None:
+        """From now on its clock gains so many seconds in each."""
+        self.clock_error = self._wall() - self.world.now
+        self._drift, self._drifts_since = rate, self.world.now
+        self._set_timer()
+
+    def _wall(self) -> float:
+        """What its clock reads."""
+        return self.world.now + self.clock_error + self._drift * (self.world.now - self._drifts_since)
+
+    def _when(self, reads: float) -> float:
+        """The world's time at which its clock reads this, or just after; a fraction may not be exact."""
+        ahead = reads - self.clock_error - self._drifts_since
+        return self._drifts_since + (ahead / (1 + self._drift) + _ROUNDING if self._drift else ahead)
+
     # --- running the core
 
     def do(self, call: Callable[[float], Actions]) -> None:
@@ -122,7 +143,7 @@ class SimPeer:
         if self.frozen:
             self._waiting.append(lambda: self.do(call))
             return
-        self._perform(call(self._steady.read(self.world.now + self.clock_error)))
+        self._perform(call(self._steady.read(self._wall())))
         if self.core.member_since != self._since:
             self._since = self.core.member_since
             self.member_since = None if self._since is None else self.world.now
@@ -131,7 +152,7 @@ class SimPeer:
     def _set_timer(self) -> None:
         wake = self.core.next_wake
         if wake is not None:
-            wake = max(wake - self.clock_error - self._steady.offset, self.world.now)
+            wake = max(self._when(wake - self._steady.offset), self.world.now)
         if self._timer is not None and self._timer.active():
             if wake == self._timer.when:
                 return

@@ -14,6 +14,7 @@ from nacl.signing import SigningKey
 from twisted_p2p.identity import Ed25519Signer, Ed25519Verifier
 from twisted_p2p.sim.checks import settles
 from twisted_p2p.sim.peer import SimPeer
+from twisted_p2p.sim.signing import CheapSigner
 from twisted_p2p.sim.world import World
 
 Scenario = Callable[[World, int], float]
@@ -262,6 +263,21 @@ def clocks_step(world: World, peers: int) -> float:
         for peer in world.rng.sample(members, max(1, peers // 4)):
             peer.clock_error += world.rng.choice((-3600, 3600))
         _talk(world, members, 10)
+    return 30
+
+
+@scenario
+def two_with_one_key(world: World, peers: int) -> float:
+    """Two processes begin in the same millisecond with the same key, and talk; after five seconds one is stopped."""
+    members = build(world, peers)
+    one = world.newcomer()
+    other = world.newcomer(signer=CheapSigner(one.peer))
+    world.run(1)
+    for _ in range(10):
+        say([one, *members[:SPEAKERS], other, other])
+        world.run(0.5)
+    one.kill()
+    _talk(world, [*members, other], 5)
     return 30
 
 

@@ -201,10 +201,13 @@ class World:
         if both:
             self._cuts.setdefault((target, source), [])
 
-    def heal(self) -> None:
-        """All ways are open again; what stalled goes on its way."""
+    def heal(self, left: Sequence[SimPeer] = (), right: Sequence[SimPeer] = ()) -> None:
+        """All ways are open again, or those between two groups; what stalled goes on its way."""
         cuts, self._cuts = self._cuts, {}
-        for stalled in cuts.values():
+        for (source, target), stalled in cuts.items():
+            if left and not ((source in left and target in right) or (source in right and target in left)):
+                self._cuts[source, target] = stalled
+                continue
             for go in stalled:
                 go()
 
@@ -289,8 +292,9 @@ class World:
 
     def _arrive(self, connection: Connection, pipe: Pipe, writer: SimPeer, lines: list[bytes], size: int) -> None:
         reader = pipe.reader
-        if reader.read_rate:
-            reader._reading = max(reader._reading, self.now) + size / reader.read_rate
+        if reader.read_rate or reader._reading > self.now:
+            takes = size / reader.read_rate if reader.read_rate else 0.0
+            reader._reading = max(reader._reading, self.now) + takes
             self._due(reader._reading, partial(self._hand_over, connection, pipe, writer, lines, size))
         else:
             self._hand_over(connection, pipe, writer, lines, size)
@@ -316,7 +320,7 @@ class World:
         other = pipe.reader
 
         def end() -> None:
-            if other.read_rate and other._reading > self.now:
+            if other._reading > self.now:
                 self.at(other._reading, end)
             elif other.connections.pop(pipe.number, None) is not None:
                 other.do(lambda now: other.core.link_down(pipe.number, Reason.CLOSED, now))
