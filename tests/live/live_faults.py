@@ -1,0 +1,103 @@
+"""Processes that die, stand still, come late or leave, while others talk; with --full fifty of them.
+
+    python -m pytest -s tests/live/live_faults.py --full
+
+Each test prints how long it took until the network was quiet again: everybody has heard everything once and in order,
+every directory holds the living and nobody else, neighbours have each other and are neither too few nor too many.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Sequence
+
+from tests.live.conftest import Size
+from tests.live.network import LiveNetwork
+from tests.live.processes import TwistdPeer
+from tests.live.talk import QUIET, Talk
+
+SENDERS = 5
+
+
+def started(network: LiveNetwork, size: Size) -> list[TwistdPeer]:
+    """All peers of a network that has come to rest; the first is its genesis."""
+    genesis = network.start("--genesis", "--port", "0")
+    network.start_many(size.peers - 1, genesis)
+    network.wait_settled(3 * QUIET)
+    return [*network.alive]
+
+
+def spread(peers: Sequence[TwistdPeer]) -> list[TwistdPeer]:
+    """Some of them, who talk: the first and the last among them."""
+    return [peers[round(number * (len(peers) - 1) / (SENDERS - 1))] for number in range(SENDERS)]
+
+
+def test_a_third_is_killed(network: LiveNetwork, size: Size) -> None:
+    """30 % are killed at once, some of them while they talk: the others go on, and have the same of what these said."""
+    peers = started(network, size)
+    with Talk(network, spread(peers)) as talk:
+        talk.go_on()
+        network.kill(*peers[-(3 * size.peers // 10) :])
+        killed = time.monotonic()
+        talk.go_on()
+    talk.wait_quiet("30 % killed", killed)
+
+
+def test_one_is_stopped(network: LiveNetwork, size: Size) -> None:
+    """A peer that talks is stopped and continued: nobody else notices, it catches up, and what it was told to say in
+    the meantime is said."""
+    peers = started(network, size)
+    stopped, others = peers[-1], peers[:-1]
+    with Talk(network, spread(peers)) as talk:
+        talk.go_on()
+        stopped.send_signal(signal.SIGSTOP)
+        begin = time.monotonic()
+        while time.monotonic() < begin + size.pause:
+            talk.go_on(among=others)
+        stopped.send_signal(signal.SIGCONT)
+        continued = time.monotonic()
+        talk.go_on()
+    talk.wait_quiet(f"stopped for {continued - begin:.0f} s", continued)
+    assert not any(peer.find("failed", peer=other.peer) for peer in peers for other in others)
+
+
+def test_genesis_is_killed(network: LiveNetwork, size: Size) -> None:
+    """The genesis dies: newcomers join through any other peer, or wait until it is there again, and then join by it;
+    all is one network."""
+    genesis, *others = started(network, size)
+    with Talk(network, spread(others)) as talk:
+        talk.go_on()
+        network.kill(genesis)
+        killed = time.monotonic()
+        through = [network.start("--join", other.address) for other in others[:2]]
+        waiting = [network.start("--join", genesis.address) for _ in range(2)]
+        for newcomer in through:
+            talk.joined(newcomer)
+        for newcomer in waiting:
+            newcomer.wait_output("Trying again")
+            assert not newcomer.find("ready")
+            network.gone(newcomer)
+        talk.go_on()
+        network.wait_settled()
+        print(f"\ngenesis killed, newcomers joined through others: settled {time.monotonic() - killed:.1f} s later")
+        again = network.start("--genesis", "--port", str(genesis.port))
+        network.alive += waiting
+        for newcomer in (again, *waiting):
+            talk.joined(newcomer)
+        returned = time.monotonic()
+        talk.go_on()
+    talk.wait_quiet("genesis back, newcomers joined through it", returned)
+
+
+def test_all_but_two_are_killed(network: LiveNetwork, size: Size) -> None:
+    """All but two die at once, who need not be neighbours: these find each other, and go on."""
+    peers = started(network, size)
+    senders = spread(peers)
+    left = [senders[1], max(peers, key=lambda peer: peer not in senders and peer.peer not in senders[1].neighbours())]
+    with Talk(network, senders) as talk:
+        talk.go_on()
+        network.kill(*[peer for peer in peers if peer not in left])
+        killed = time.monotonic()
+        talk.go_on()
+    talk.wait_quiet("all but two killed", killed)
