@@ -10,14 +10,11 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Sequence
 
 from tests.live.conftest import Size
 from tests.live.network import LiveNetwork
 from tests.live.processes import TwistdPeer
-from tests.live.talk import QUIET, Talk
-
-SENDERS = 5
+from tests.live.talk import QUIET, Talk, spread
 
 
 def started(network: LiveNetwork, size: Size) -> list[TwistdPeer]:
@@ -26,11 +23,6 @@ def started(network: LiveNetwork, size: Size) -> list[TwistdPeer]:
     network.start_many(size.peers - 1, genesis)
     network.wait_settled(3 * QUIET)
     return [*network.alive]
-
-
-def spread(peers: Sequence[TwistdPeer]) -> list[TwistdPeer]:
-    """Some of them, who talk: the first and the last among them."""
-    return [peers[round(number * (len(peers) - 1) / (SENDERS - 1))] for number in range(SENDERS)]
 
 
 def test_a_third_is_killed(network: LiveNetwork, size: Size) -> None:
@@ -83,8 +75,9 @@ def test_genesis_is_killed(network: LiveNetwork, size: Size) -> None:
         print(f"\ngenesis killed, newcomers joined through others: settled {time.monotonic() - killed:.1f} s later")
         again = network.start("--genesis", "--port", str(genesis.port))
         network.alive += waiting
-        for newcomer in (again, *waiting):
+        for newcomer in waiting:
             talk.joined(newcomer)
+        talk.met(again)
         returned = time.monotonic()
         talk.go_on()
     talk.wait_quiet("genesis back, newcomers joined through it", returned)

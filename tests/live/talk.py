@@ -16,6 +16,12 @@ QUIET = 90.0
 """Seconds in which everything must be as it should be again. Detection takes up to 30 s of it."""
 RATE = 5.0
 """Lines a second that each of the senders says."""
+SENDERS = 5
+
+
+def spread(peers: Sequence[TwistdPeer]) -> list[TwistdPeer]:
+    """Some of them, who talk: the first and the last among them."""
+    return [peers[round(number * (len(peers) - 1) / (SENDERS - 1))] for number in range(SENDERS)]
 
 
 class Publishing(threading.Thread):
@@ -79,6 +85,14 @@ class Talk:
     def joined(self, newcomer: TwistdPeer) -> None:
         """Wait until this one has joined; what is said from then on it must hear."""
         newcomer.wait("ready")
+        self._from_now_on(newcomer)
+
+    def met(self, genesis: TwistdPeer) -> None:
+        """Wait until a genesis that was alone hears somebody: it was ready before, and begins here as a newcomer does."""
+        genesis.wait("message")
+        self._from_now_on(genesis)
+
+    def _from_now_on(self, newcomer: TwistdPeer) -> None:
         self._since[newcomer.peer] = {origin: each.said for origin, each in self.senders.items()}
 
     def go_on(self, lines: int = 10, among: Sequence[TwistdPeer] = ()) -> None:
