@@ -16,6 +16,9 @@ from tests.live.network import LiveNetwork
 from tests.live.processes import TwistdPeer
 from tests.live.talk import QUIET, Talk, spread
 
+DECLARED_FAILED = 30.0
+"""Seconds within which a peer that gives no sign of life is taken off all directories."""
+
 
 def started(network: LiveNetwork, size: Size) -> list[TwistdPeer]:
     """All peers of a network that has come to rest; the first is its genesis."""
@@ -47,6 +50,8 @@ def test_one_is_stopped(network: LiveNetwork, size: Size) -> None:
         begin = time.monotonic()
         while time.monotonic() < begin + size.pause:
             talk.go_on(among=others)
+        if size.pause > DECLARED_FAILED:
+            assert all(other.find("failed", peer=stopped.peer) for other in others)
         stopped.send_signal(signal.SIGCONT)
         continued = time.monotonic()
         talk.go_on()

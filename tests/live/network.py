@@ -210,9 +210,15 @@ class RawPeer:
 
 
 class Proxy:
-    """Passes connections on to a port. While it is frozen nothing gets through either way, and no end is told."""
+    """Passes connections on to a port. While it is frozen nothing gets through either way, and no end is told.
 
-    def __init__(self, target: int) -> None:
+    Args:
+        target: the port.
+        rate: bytes a second, each way of each connection; 0: as many as come.
+    """
+
+    def __init__(self, target: int, rate: float = 0.0) -> None:
+        self._rate = rate
         self.target = target
         """Its port; 0: nobody is there yet."""
         self._open = threading.Event()
@@ -258,6 +264,8 @@ class Proxy:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 self._open.wait()
+                if self._rate:
+                    time.sleep(len(data) / self._rate)
                 target.sendall(data)
         self._open.wait()
         with contextlib.suppress(OSError):

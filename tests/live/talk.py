@@ -12,8 +12,8 @@ from tests.live.processes import TwistdPeer, wait_until
 
 PATIENCE = 60.0
 """Seconds in which a peer takes the lines that wait for it."""
-QUIET = 90.0
-"""Seconds in which everything must be as it should be again. Detection takes up to 30 s of it."""
+QUIET = 60.0
+"""Seconds in which everything must be as it should be again, as in the simulator."""
 RATE = 5.0
 """Lines a second that each of the senders says."""
 SENDERS = 5
@@ -88,7 +88,7 @@ class Talk:
         self._from_now_on(newcomer)
 
     def met(self, genesis: TwistdPeer) -> None:
-        """Wait until a genesis that was alone hears somebody: it was ready before, and begins here as a newcomer does."""
+        """Wait until a genesis that was alone hears somebody: there it begins, as a newcomer does."""
         genesis.wait("message")
         self._from_now_on(genesis)
 
