@@ -8,13 +8,16 @@ every directory holds the living and nobody else, neighbours have each other and
 
 from __future__ import annotations
 
+import json
 import signal
 import time
+from collections import Counter
 
 from tests.live.conftest import Size
-from tests.live.network import LiveNetwork
+from tests.live.network import Listener, LiveNetwork
 from tests.live.processes import TwistdPeer
-from tests.live.talk import QUIET, Talk, spread
+from tests.live.talk import QUIET, Talk, next_number, spread
+from twisted_p2p import LAN
 
 DECLARED_FAILED = 30.0
 """Seconds within which a peer that gives no sign of life is taken off all directories."""
@@ -86,6 +89,32 @@ def test_genesis_is_killed(network: LiveNetwork, size: Size) -> None:
         returned = time.monotonic()
         talk.go_on()
     talk.wait_quiet("genesis back, newcomers joined through it", returned)
+
+
+def test_one_leaves(network: LiveNetwork, size: Size) -> None:
+    """Row 56: a peer that talks is told to end. It says what it was told to say, and has left; it has not failed, and
+    nobody sends it anything afterwards but now and then a greeting, in case it is back."""
+    peers = started(network, size)
+    leaver, others = peers[-1], peers[:-1]
+    with Talk(network, spread(peers)) as talk:
+        talk.go_on()
+        talk.senders[leaver.peer].end()
+        network.gone(leaver)
+        assert leaver.stop(signal.SIGINT) == -signal.SIGINT
+        left = time.monotonic()
+        network.wait_everyone_saw("left", leaver.peer)
+        told = time.monotonic() - left
+        with Listener(leaver.port) as listener:
+            while time.monotonic() < left + size.pause:
+                talk.go_on()
+        ended = time.monotonic()
+    talk.wait_quiet(f"one left, known to all {told:.1f} s later; then {ended - left:.0f} s of talk", ended)
+    said = talk.senders[leaver.peer].said
+    assert {next_number(peer, leaver.peer) for peer in others} == {said}
+    assert not any(peer.find("failed") for peer in others)
+    titles = Counter(json.loads(line)["title"] for line in listener.lines)
+    assert titles.keys() <= {"#HELLO", "#BYE"}
+    assert titles["#HELLO"] < 2 * len(others) * (1 + size.pause / LAN.departed_probe_interval)
 
 
 def test_all_but_two_are_killed(network: LiveNetwork, size: Size) -> None:

@@ -8,6 +8,9 @@ until the network was quiet again, as those of live_faults.py do.
 
 from __future__ import annotations
 
+import json
+import statistics
+import sys
 import time
 from collections.abc import Iterator, Sequence
 
@@ -16,7 +19,7 @@ import pytest
 from tests.live.conftest import Size
 from tests.live.netlab import Lab, available
 from tests.live.network import LiveNetwork
-from tests.live.processes import Host, TwistdPeer, wait_until
+from tests.live.processes import Host, Peers, TwistdPeer, wait_until
 from tests.live.talk import QUIET, Talk, spread
 
 DELAY, JITTER, LOSS = 0.05, 0.02, 0.05
@@ -32,6 +35,99 @@ def lab(size: Size, network: LiveNetwork) -> Iterator[Lab]:
         yield lab
         # Those who leave properly would wait for one another.
         network.destroy()
+
+
+DATAGRAMS = """
+import json, socket, sys, threading, time
+
+own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+own.bind((sys.argv[1], 9))
+
+def listen():
+    while True:
+        sent = json.loads(own.recv(1000))
+        print(json.dumps([sent["from"], time.time() - sent["at"]]), flush=True)
+
+threading.Thread(target=listen, daemon=True).start()
+for line in sys.stdin:
+    address, count = line.split()
+    for _ in range(int(count)):
+        own.sendto(json.dumps({"from": sys.argv[1], "at": time.time()}).encode(), (address, 9))
+        time.sleep(0.002)
+    print("sent", flush=True)
+"""
+
+
+class Datagrams:
+    """A program on a host that sends datagrams, and tells what comes."""
+
+    def __init__(self, peers: Peers, host: Host) -> None:
+        self.address = host.address
+        self._process = peers.process(*host.command, sys.executable, "-c", DATAGRAMS, host.address)
+        self._sent = 0
+
+    def send(self, other: Datagrams, count: int) -> None:
+        """Send so many, 500 a second; returns when they are sent."""
+        self._process.say(f"{other.address} {count}")
+        self._sent += 1
+        self._process.wait_for(lambda: self._process.stdout.count("sent\n") >= self._sent, "all sent")
+
+    def ages(self) -> list[float]:
+        """Of all that have come so far, how many seconds they took."""
+        lines = self._process.stdout.split("\n")[:-1]
+        return [json.loads(line)[1] for line in lines if line != "sent"]
+
+    def meet(self, other: Datagrams) -> int:
+        """Send until something comes. Returns how many have come to that one so far, once no more are on the way."""
+        before = len(other.ages())
+
+        def comes() -> bool:
+            self.send(other, 1)
+            return len(other.ages()) > before
+
+        wait_until(comes, f"a way from {self.address} to {other.address}")
+        return other.drained()
+
+    def drained(self) -> int:
+        """How many have come so far, once nothing comes any more."""
+        counts = [-1]
+
+        def quiet() -> bool:
+            time.sleep(5 * DELAY)
+            counts.append(len(self.ages()))
+            return counts[-1] == counts[-2]
+
+        wait_until(quiet, "no more datagrams")
+        return counts[-1]
+
+
+def test_lab(lab: Lab, peers: Peers) -> None:
+    """The network between the hosts delays, loses and cuts as it is told: what the other tests rest on."""
+    one, other = (Datagrams(peers, host) for host in lab.hosts[:2])
+    lab.delay, lab.jitter = DELAY, JITTER
+    other.meet(one)
+    before = one.meet(other)
+    one.send(other, 400)
+    assert other.drained() == before + 400
+    ages = other.ages()[before:]
+    assert min(ages) > DELAY - JITTER
+    assert 0.9 * DELAY < statistics.mean(ages) < 4 * DELAY
+
+    lab.loss = LOSS
+    one.send(other, 1000)
+    assert 0.5 * LOSS < 1 - (other.drained() - before - 400) / 1000 < 2 * LOSS
+
+    lab.loss = 0.0
+    lab.cut(lab.hosts[:1], lab.hosts[1:])
+    before, back = other.drained(), one.drained()
+    one.send(other, 10)
+    other.send(one, 10)
+    assert (other.drained(), one.drained()) == (before, back + 10)
+    lab.partition(lab.hosts[:1], lab.hosts[1:])
+    other.send(one, 10)
+    assert one.drained() == back + 10
+    lab.heal()
+    assert one.meet(other) > before and other.meet(one) > back + 10
 
 
 def start(network: LiveNetwork, hosts: Sequence[Host]) -> list[TwistdPeer]:

@@ -270,3 +270,29 @@ class Proxy:
         self._open.wait()
         with contextlib.suppress(OSError):
             target.shutdown(socket.SHUT_WR)
+
+
+class Listener:
+    """Listens at a port in place of a peer, says nothing, and keeps the lines that come."""
+
+    def __init__(self, port: int) -> None:
+        self.lines: list[bytes] = []
+        self._server = socket.create_server(("127.0.0.1", port))
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def __enter__(self) -> Listener:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=self._read, args=[self._server.accept()[0]], daemon=True).start()
+
+    def _read(self, client: socket.socket) -> None:
+        with contextlib.suppress(OSError), client, client.makefile("rb") as lines:
+            for line in lines:
+                self.lines.append(line)
