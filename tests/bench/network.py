@@ -19,19 +19,19 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.live.network import LiveNetwork
-from tests.live.processes import TwistdPeer, wait_until
+from tests.live.processes import Process, wait_until
 
 BANNER = "It listens at"
 """What a peer prints as soon as it listens."""
 
 
-def cpu_seconds(peer: TwistdPeer) -> float:
+def cpu_seconds(peer: Process) -> float:
     """What its process has used so far."""
     fields = Path(f"/proc/{peer.popen.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def memory(peer: TwistdPeer) -> float:
+def memory(peer: Process) -> float:
     """MiB of proportional set size."""
     for line in Path(f"/proc/{peer.popen.pid}/smaps_rollup").read_text().splitlines():
         if line.startswith("Pss:"):

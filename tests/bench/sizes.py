@@ -20,7 +20,6 @@ fit into a log, 256 MiB.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import hashlib
 import itertools
 import json
@@ -28,7 +27,6 @@ import signal
 import socket
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -42,6 +40,7 @@ from twisted.internet.task import LoopingCall
 from tests.bench.network import memory
 from tests.live.network import LiveNetwork
 from tests.live.processes import Peers, Process, TwistdPeer, wait_until
+from tests.live.talk import Publishing
 from twisted_p2p.core.actions import Changed, Kind
 from twisted_p2p.core.config import LAN
 from twisted_p2p.core.wire import Record, record_bytes
@@ -365,36 +364,6 @@ CATCH_UP = 60.0
 """Seconds in which the reader must have done so."""
 EARLIEST, LATEST = LAN.handshake_timeout + LAN.suspicion_timeout, 30.0
 """Seconds after which the stopped one may, and must, have been declared failed."""
-
-
-class Publishing(threading.Thread):
-    """Types numbered lines into a peer, so many a second; in a thread, since a peer that does not read blocks it."""
-
-    TICK = 0.05
-
-    def __init__(self, peer: TwistdPeer, rate: float, size: int) -> None:
-        super().__init__(daemon=True)
-        self.said = 0
-        self._peer, self._rate, self._size = peer, rate, size
-        self._ended = threading.Event()
-
-    def run(self) -> None:
-        """Say what is due by now, now and then."""
-        began = time.monotonic()
-        with contextlib.suppress(BrokenPipeError):
-            while not self._ended.wait(self.TICK):
-                due = int((time.monotonic() - began) * self._rate)
-                self._peer.say(*(f"{number} ".ljust(self._size, "x") for number in range(self.said, due)))
-                self.said = due
-
-    def end(self) -> None:
-        """Say no more."""
-        self._ended.set()
-        self.join(CATCH_UP)
-        if self.is_alive():
-            self._peer.popen.kill()
-            self.join()
-            raise AssertionError("the publisher takes no more lines")
 
 
 @attrs.define

@@ -1,13 +1,46 @@
-"""Fixtures of the tests with processes."""
+"""Fixtures of the tests with processes, and the sizes in which they are played."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 
+import attrs
 import pytest
 
+from tests.live.network import LiveNetwork
 from tests.live.processes import Peers
+
+
+@attrs.frozen
+class Size:
+    """How large a network is, and how long its faults take.
+
+    Attributes:
+        peers: on this machine.
+        hosts: with a peer each, where there is a network between them.
+        pause: seconds for which a peer is stopped, or the network is cut.
+    """
+
+    peers: int
+    hosts: int
+    pause: float
+
+
+SMALL = Size(peers=10, hosts=6, pause=12.0)
+"""Two minutes in all on a machine with two cores. The pause is long enough for every link to end."""
+FULL = Size(peers=50, hosts=20, pause=60.0)
+"""The pause is long enough for everybody cut off to be declared failed."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="play faults in networks of full size; needs tests/live/...")
+
+
+@pytest.fixture
+def size(request: pytest.FixtureRequest) -> Size:
+    """What --full asks for; pytest knows that option only where it is given files of this folder."""
+    return FULL if request.config.getoption("full", default=False) else SMALL
 
 
 @pytest.fixture
@@ -16,3 +49,11 @@ def peers(tmp_path: Path) -> Iterator[Peers]:
     running = Peers(tmp_path)
     yield running
     running.destroy()
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Iterator[LiveNetwork]:
+    """A network of twistd peers, of which none has been started yet."""
+    network = LiveNetwork(tmp_path)
+    yield network
+    network.destroy()

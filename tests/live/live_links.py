@@ -394,6 +394,26 @@ def processor_time(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+@pytest_twisted.ensureDeferred
+async def test_leaves(nodes: Nodes) -> None:
+    """Row 56: whoever leaves has left and has not failed. Nobody suspects it, or asks others about it, while all go on
+    probing."""
+    genesis = nodes.genesis()
+    members = [genesis, *[nodes.start(genesis) for _ in range(9)]]
+    ids = {each.node.peer for each in members}
+    for each in members:
+        await until(lambda each=each: each.others | {each.node.peer} == ids, "all know each other")
+    leaver = members.pop()
+    suspicions, probes = [each.counts["suspicions"] for each in members], genesis.connections_so_far + 20
+    stopped = leaver.node.stopService()
+    for each in members:
+        await until(lambda each=each: each.told(Kind.LEFT), "it has left")
+    await until(lambda: genesis.connections_so_far >= probes, "probes")
+    assert stopped.called
+    assert [each.counts["suspicions"] for each in members] == suspicions
+    assert not [change for each in members for change in each.told(Kind.FAILED)]
+
+
 # --- deaths
 
 

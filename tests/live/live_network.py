@@ -3,21 +3,10 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 
 from tests.live.network import LiveNetwork
 
 PEERS = 20
-
-
-@pytest.fixture
-def network(tmp_path: Path) -> Iterator[LiveNetwork]:
-    network = LiveNetwork(tmp_path)
-    yield network
-    network.destroy()
 
 
 def test_life_of_a_network(network: LiveNetwork) -> None:

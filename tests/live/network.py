@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import signal
 import socket
 import struct
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from tests.live.processes import TIMEOUT, Peers, TwistdPeer, wait_until
+from tests.live.processes import HERE, TIMEOUT, Host, Peers, TwistdPeer, wait_until
 from twisted_p2p.core import wire
 from twisted_p2p.identity import Ed25519Signer
 
@@ -30,9 +31,9 @@ class LiveNetwork:
         self.started: list[TwistdPeer] = []
         self.alive: list[TwistdPeer] = []
 
-    def start(self, *options: str) -> TwistdPeer:
+    def start(self, *options: str, host: Host = HERE) -> TwistdPeer:
         """One more peer."""
-        peer = self._peers.peer(*options)
+        peer = self._peers.peer(*options, host=host)
         self.started.append(peer)
         self.alive.append(peer)
         return peer
@@ -44,6 +45,13 @@ class LiveNetwork:
     def gone(self, peer: TwistdPeer) -> None:
         """This one is no longer to be known to the others."""
         self.alive.remove(peer)
+
+    def kill(self, *peers: TwistdPeer) -> None:
+        """kill -9, all at once as far as that goes."""
+        for peer in peers:
+            self.gone(peer)
+        for peer in peers:
+            peer.send_signal(signal.SIGKILL)
 
     def destroy(self) -> None:
         """End them all."""
@@ -57,13 +65,15 @@ class LiveNetwork:
         return all(peer.directory() == ids - {peer.peer} for peer in self.alive)
 
     def views_good(self) -> bool:
-        """Everybody has enough neighbours and not too many, and neighbours have each other."""
-        by_id = {peer.peer: peer for peer in self.alive}
-        enough = min(3, len(self.alive) - 1)
-        return all(
-            enough <= len(peer.neighbours()) <= ACTIVE_MAX
-            and all(other in by_id and peer.peer in by_id[other].neighbours() for other in peer.neighbours())
-            for peer in self.alive
+        """Everybody has enough neighbours and not too many, neighbours have each other, and all are connected."""
+        views = {peer.peer: peer.neighbours() for peer in self.alive}
+        enough = min(3, len(views) - 1)
+        return (
+            all(
+                enough <= len(view) <= ACTIVE_MAX and all(peer in views.get(other, ()) for other in view)
+                for peer, view in views.items()
+            )
+            and reachable(views) == views.keys()
         )
 
     def wait_settled(self, timeout: float = 90.0) -> None:
@@ -95,6 +105,17 @@ def heard(peer: TwistdPeer, texts: Iterable[str]) -> Sequence[str]:
     """Which of these a peer was told, as often as it was."""
     wanted = set(texts)
     return [each["message"] for each in peer.find("message") if each["message"] in wanted]
+
+
+def reachable(views: Mapping[str, Iterable[str]]) -> set[str]:
+    """Whom one can get to, from neighbour to neighbour, from the first."""
+    queue = [*views][:1]
+    seen = set(queue)
+    while queue:
+        for other in set(views.get(queue.pop(), ())) - seen:
+            seen.add(other)
+            queue.append(other)
+    return seen
 
 
 class RawPeer:
@@ -189,9 +210,15 @@ class RawPeer:
 
 
 class Proxy:
-    """Passes connections on to a port. While it is frozen nothing gets through either way, and no end is told."""
+    """Passes connections on to a port. While it is frozen nothing gets through either way, and no end is told.
 
-    def __init__(self, target: int) -> None:
+    Args:
+        target: the port.
+        rate: bytes a second, each way of each connection; 0: as many as come.
+    """
+
+    def __init__(self, target: int, rate: float = 0.0) -> None:
+        self._rate = rate
         self.target = target
         """Its port; 0: nobody is there yet."""
         self._open = threading.Event()
@@ -237,7 +264,35 @@ class Proxy:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 self._open.wait()
+                if self._rate:
+                    time.sleep(len(data) / self._rate)
                 target.sendall(data)
         self._open.wait()
         with contextlib.suppress(OSError):
             target.shutdown(socket.SHUT_WR)
+
+
+class Listener:
+    """Listens at a port in place of a peer, says nothing, and keeps the lines that come."""
+
+    def __init__(self, port: int) -> None:
+        self.lines: list[bytes] = []
+        self._server = socket.create_server(("127.0.0.1", port))
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def __enter__(self) -> Listener:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=self._read, args=[self._server.accept()[0]], daemon=True).start()
+
+    def _read(self, client: socket.socket) -> None:
+        with contextlib.suppress(OSError), client, client.makefile("rb") as lines:
+            for line in lines:
+                self.lines.append(line)

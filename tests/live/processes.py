@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -12,12 +13,32 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import attrs
+
 TIMEOUT = 60.0  # seconds for anything to happen: what hangs must fail
 POLL = 0.02  # seconds between looks at a file
 ROOT = Path(__file__).resolve().parents[2]
 
 Event = dict[str, Any]
 T = TypeVar("T")
+
+
+@attrs.frozen
+class Host:
+    """Where a peer runs.
+
+    Attributes:
+        address: at which others reach it.
+        command: what starts a program there, before the program itself.
+        options: what tells p2p of the address.
+    """
+
+    address: str = "127.0.0.1"
+    command: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+
+
+HERE = Host()
 
 
 def wait_until(happened: Callable[[], T | None], what: str, timeout: float = TIMEOUT) -> T:
@@ -122,7 +143,9 @@ class Process:
     def destroy(self) -> None:
         """End it whatever it does; nothing where it has ended."""
         if self.popen.stdin is not None:
-            self.popen.stdin.close()
+            # Lines may be left for one that is dead.
+            with contextlib.suppress(BrokenPipeError):
+                self.popen.stdin.close()
         if self.popen.poll() is None:
             self.popen.kill()
         self.popen.wait()
@@ -138,12 +161,18 @@ class TwistdPeer(Process):
         name: str,
         stdin: Any = subprocess.PIPE,
         program: Sequence[str] = ("twistd", "-n"),
+        host: Host = HERE,
     ) -> None:
+        self.host = host
         self.events_path = folder / f"{name}.events"
         self._read = 0
         self._events: list[Event] = []
-        command = [*twisted_command(*program), "p2p", *options, "--events", self.events_path]
-        super().__init__(command, folder, name, stdin)
+        self._ready: Event | None = None
+        self._directory: set[str] = set()
+        self._neighbours: set[str] = set()
+        self._heard: dict[str, list[Any]] = {}
+        command = [*host.command, *twisted_command(*program), "p2p", *options, *host.options]
+        super().__init__([*command, "--events", self.events_path], folder, name, stdin)
 
     @property
     def events(self) -> list[Event]:
@@ -155,8 +184,25 @@ class TwistdPeer(Process):
             whole = data.rpartition(b"\n")[0]
             if whole:
                 self._read += len(whole) + 1
-                self._events += [json.loads(line) for line in whole.split(b"\n")]
+                for line in whole.split(b"\n"):
+                    self._take(json.loads(line))
         return self._events
+
+    def _take(self, event: Event) -> None:
+        self._events.append(event)
+        kind, peer = event["event"], event["peer"]
+        if kind == "message":
+            self._heard.setdefault(peer, []).append(event["message"])
+        elif kind == "ready":
+            self._ready = event
+        elif kind == "joined":
+            self._directory.add(peer)
+        elif kind in ("left", "failed"):
+            self._directory.discard(peer)
+        elif kind == "link-up":
+            self._neighbours.add(peer)
+        elif kind == "link-down":
+            self._neighbours.discard(peer)
 
     def find(self, event: str, after: int = 0, **fields: Any) -> list[Event]:
         """The events of a kind, with these values, beginning with number `after` of all."""
@@ -180,33 +226,28 @@ class TwistdPeer(Process):
     @property
     def peer(self) -> str:
         """Its id, once it is ready."""
-        return str(self.wait("ready")["peer"])
+        return str((self._ready or self.wait("ready"))["peer"])
 
     @property
     def port(self) -> int:
         """The port on which it listens, once it is ready."""
-        return int(self.wait("ready")["port"])
+        return int((self._ready or self.wait("ready"))["port"])
 
     @property
     def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        return f"{self.host.address}:{self.port}"
 
     def directory(self) -> set[str]:
         """The ids of the others whom it knows, from its events."""
-        return self._last("joined", ("left", "failed"))
+        return self._directory if self.events else set()
 
     def neighbours(self) -> set[str]:
         """The ids of its neighbours, from its events."""
-        return self._last("link-up", ("link-down",))
+        return self._neighbours if self.events else set()
 
-    def _last(self, come: str, gone: tuple[str, ...]) -> set[str]:
-        there: set[str] = set()
-        for each in self.events:
-            if each["event"] == come:
-                there.add(each["peer"])
-            elif each["event"] in gone:
-                there.discard(each["peer"])
-        return there
+    def heard_from(self, origin: str) -> list[Any]:
+        """What it was told of this peer's messages so far, in the order in which it was."""
+        return self._heard.get(origin, []) if self.events else []
 
 
 def twisted_command(name: str, *arguments: str) -> list[str]:
@@ -234,11 +275,12 @@ class Peers:
         name: str = "",
         stdin: Any = subprocess.PIPE,
         program: Sequence[str] = ("twistd", "-n"),
+        host: Host = HERE,
     ) -> TwistdPeer:
         """Start a twistd with these options of p2p; `join` is whom it joins."""
         given = [*options, *(["--join", join.address] if join is not None else [])]
         name = name or f"peer{len(self._all)}"
-        peer = TwistdPeer(given, self.folder, name, stdin, program)
+        peer = TwistdPeer(given, self.folder, name, stdin, program, host)
         self._all.append(peer)
         return peer
 
