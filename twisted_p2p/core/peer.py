@@ -238,7 +238,8 @@ class PeerCore:
         return self._end(None)
 
     def _begin(self, now: float) -> None:
-        self.turn.timers.advance(now, self.config.stall)
+        if self.turn.timers.advance(now, self.config.stall):
+            self.turn.health.worse()
 
     def _end(self, source: Link | None) -> Actions:
         self.links.relieve()

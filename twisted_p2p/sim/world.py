@@ -221,9 +221,10 @@ class World:
             for other in right:
                 self.cut(one, other)
 
-    def _delay(self, retransmission: float = RETRANSMISSION) -> float:
+    def _delay(self, *ends: SimPeer | None, retransmission: float = RETRANSMISSION) -> float:
         least, most = self.latency
         delay = least + (most - least) * self.rng.random()
+        delay += sum(end.lag for end in ends if end is not None)
         while self.loss and self.rng.random() < self.loss:
             delay += retransmission
             retransmission *= 2
@@ -241,6 +242,7 @@ class World:
         """Connect, or fail: at once where nobody listens, after the time-out where no answer comes back."""
         target = self.listening.get((action.host, action.port))
         outcome: list[bool] = []
+        first = partial(self._delay, peer, target, retransmission=SYN_RETRANSMISSION)
 
         def fail() -> None:
             if not outcome:
@@ -249,9 +251,9 @@ class World:
 
         def answer() -> None:
             if target is None or not target.running:
-                self._due(self.now + self._delay(), fail)
+                self._due(self.now + self._delay(peer), fail)
             else:
-                self._send(target, peer, lambda: self._due(self.now + self._delay(SYN_RETRANSMISSION), connected))
+                self._send(target, peer, lambda: self._due(self.now + first(), connected))
 
         def connected() -> None:
             if not outcome and target is not None and target.running and peer.running:
@@ -260,9 +262,9 @@ class World:
 
         self._due(self.now + action.timeout, fail)
         if target is None:
-            self._due(self.now + self._delay(), fail)
+            self._due(self.now + self._delay(peer), fail)
         else:
-            self._send(peer, target, lambda: self._due(self.now + self._delay(SYN_RETRANSMISSION), answer))
+            self._send(peer, target, lambda: self._due(self.now + first(), answer))
 
     def _connect(self, peer: SimPeer, target: SimPeer, dial: int) -> None:
         numbers = next(self._order), next(self._order)
@@ -289,12 +291,12 @@ class World:
 
         arrive = partial(self._arrive, connection, pipe, peer, action.lines, size)
         if self._cuts:
-            self._send(peer, pipe.reader, lambda: self._carry(pipe, size, arrive))
+            self._send(peer, pipe.reader, lambda: self._carry(peer, pipe, size, arrive))
         else:
-            self._carry(pipe, size, arrive)
+            self._carry(peer, pipe, size, arrive)
 
-    def _carry(self, pipe: Pipe, size: int, arrive: Callable[[], None]) -> None:
-        when = self.now + self._delay()
+    def _carry(self, writer: SimPeer, pipe: Pipe, size: int, arrive: Callable[[], None]) -> None:
+        when = self.now + self._delay(writer, pipe.reader)
         pipe.due = max(when, pipe.due) + (size / self.bandwidth if self.bandwidth else 0.0)
         self._due(pipe.due, arrive)
 
@@ -334,7 +336,7 @@ class World:
                 other.do(lambda now: other.core.link_down(pipe.number, Reason.CLOSED, now))
 
         def go() -> None:
-            pipe.due = max(self.now + self._delay(), pipe.due)
+            pipe.due = max(self.now + self._delay(peer, other), pipe.due)
             self.at(pipe.due, end)
 
         self._send(peer, other, go)
