@@ -172,6 +172,29 @@ class AskingTests(OverlayCase):
         self.assertGreaterEqual(waited, LAN.refused_pause)
         self.assertLess(waited, LAN.refused_pause + 2 * LAN.refill_interval)
 
+    def asked_while_refused(self, friends: int, seconds: float) -> int:
+        """How many peers of many are asked while each refuses, by one with so many neighbours."""
+        self.stage = Stage(attrs.evolve(LAN, active_target=5))
+        lines = [self.stage.befriend(Puppet(number)) for number in range(1, friends + 1)]
+        lines[0].send(*(wire.JoinedInNetwork(Puppet(number).record()) for number in range(0x20, 0xF0)))
+        asked, end = 0, self.stage.now + seconds
+        while self.stage.now < end:
+            self.stage.pass_time(0.05)
+            for dial in self.stage.take_dials():
+                puppet = Puppet(int(dial.host.rpartition(".")[2]))
+                line = self.stage.connect(puppet, dial)
+                line.shake_hands(baseline=False)
+                if line.take_kind(wire.NodeConnAddr):
+                    asked += 1
+                    line.send(wire.NodeConnAnswer(False))
+        return asked
+
+    def test_all_views_are_full(self) -> None:
+        """Who has neighbours enough to get by asks less and less often where one after another refuses."""
+        seldom, often = self.asked_while_refused(4, 60), self.asked_while_refused(2, 60)
+        self.assertTrue(5 <= seldom <= 15, seldom)
+        self.assertTrue(50 <= often <= 200, often)
+
     def test_refused_by_all(self) -> None:
         """Who has fewer than three neighbours, and is refused by all that it knows, asks urgently the next time."""
         puppet = Puppet(0x10)

@@ -24,7 +24,7 @@ _FAULTS = (Reason.BAD_FRAME, Reason.BAD_SIGNATURE, Reason.LINE_TOO_LONG)
 
 
 _IDLE = 60
-"""Refill intervals between looks at a full view: the network may have grown."""
+"""Refill intervals between looks at a full view, which may be too small by now, and at most between requests."""
 _LEAST = 3
 """With fewer neighbours a peer does not put up with being refused by everybody."""
 
@@ -53,6 +53,8 @@ class Overlay:
     """All that we know have refused, and we have too few: the next request is urgent."""
     _requests: dict[str, _Request] = attrs.field(factory=dict)
     _refused: dict[str, float] = attrs.field(factory=dict)
+    _refusals: int = 0
+    """In a row: with each we wait twice as long before we ask somebody else."""
     _faulty: dict[str, float] = attrs.field(factory=dict)
     """Peers whose link ended by a fault, and until when we do not ask them to be neighbours."""
     _offered: list[Record] = attrs.field(factory=list)
@@ -76,7 +78,8 @@ class Overlay:
     def refill(self) -> None:
         """Ask as many peers as are missing from the active view."""
         missing = self.target - len(self.active) - len(self._requests)
-        self._refill_in(self.turn.jitter(self.turn.config.refill_interval * (1 if missing > 0 else _IDLE)))
+        interval = self.turn.config.refill_interval
+        self._refill_in(self.turn.jitter(max(interval, self._patience()) if missing > 0 else _IDLE * interval))
         if self.leaving:
             return
         if missing <= 0:
@@ -169,13 +172,20 @@ class Overlay:
         if request is not None and request.link is link:
             del self._requests[link.peer]
             if not frame.accepted:
+                self._refusals += 1
                 self._refused[link.peer] = self.turn.now + self.turn.config.refused_pause
         if frame.accepted and not self.leaving:
             self._add(link)
             return
         if link.purpose is Purpose.NEIGHBOUR:
             self.links.hang_up(link, Reason.DONE)
-        self._refill_in(self.turn.jitter(self.turn.config.refill_interval / 5))
+        self._refill_in(self.turn.jitter(self._patience()))
+
+    def _patience(self) -> float:
+        """Seconds before somebody else is asked. Who has enough to get by need not hurry where all views are full."""
+        interval = self.turn.config.refill_interval
+        most = interval if len(self.active) < _LEAST else _IDLE * interval
+        return min(interval / 5 * 2.0 ** min(self._refusals, 30), most)
 
     def _give_up(self, peer: str) -> None:
         if self._requests.pop(peer, None) is not None:
@@ -225,6 +235,7 @@ class Overlay:
         if old is None and len(self.active) >= self.room:
             self.links.hang_up(self.turn.rng.choice(list(self.active.values())), Reason.DISPLACED)
         self.active[link.peer] = link
+        self._refusals = 0
         link.is_neighbour = True
         if old is not None:
             old.is_neighbour = False
@@ -250,6 +261,7 @@ class Overlay:
         if not link.is_neighbour:
             return
         link.is_neighbour = False
+        self._refusals = 0
         del self.active[link.peer]
         self.on_down(link, reason)
         if reason is Reason.REPLACED:

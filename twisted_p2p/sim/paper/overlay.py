@@ -35,7 +35,7 @@ PAUSE = CYCLE / MESSAGES
 HOPS = 50
 """In which a flood reaches whom it can."""
 HEALED = 5
-"""Cycles that healing is watched for."""
+"""Cycles that healing is watched for, unless a flood reaches everybody before."""
 
 
 def properties(network: Network) -> Table:
@@ -87,7 +87,7 @@ class Aftermath:
         connected: the share of the living that is in the largest piece when it is healed.
         quiet: the share of that piece that has all broadcasts of its members once nothing moves any more.
         last: seconds from a broadcast until the last of the piece had it, at most.
-        healing: cycles until a flood reached as many of the living as ever; None: not within those watched.
+        healing: the cycle at whose end a flood reached as many of the living as at the end of any.
     """
 
     first: float
@@ -95,7 +95,7 @@ class Aftermath:
     connected: float
     quiet: float
     last: float
-    healing: int | None
+    healing: int
 
 
 def reliability(network: Network, progress: Callable[[str], None]) -> tuple[Table, Table]:
@@ -129,7 +129,7 @@ def reliability(network: Network, progress: Callable[[str], None]) -> tuple[Tabl
                 f"First and mean count what was pushed within {HOPS} hops; repair by the log is not in them.",
                 f"The 1,000 follow each other within one cycle, {PAUSE:g} s apart. They are sent until the overlay is",
                 "at rest; from then on a flood reaches the piece that its origin is in: one shows it, for the others.",
-                f"Connected: the largest piece of the overlay after {HEALED} cycles. At rest: the share of it that has",
+                "Connected: the largest piece of the overlay, once healed. At rest: the share of it that has",
                 "everything that its members said since the failure. Last delivery: how late the last of them had it.",
             ),
         ),
@@ -139,7 +139,7 @@ def reliability(network: Network, progress: Callable[[str], None]) -> tuple[Tabl
             f"{SOURCE}, section 5.4",
             ("failed %", "paper", "ours"),
             healing,
-            (f"The first cycle of {HEALED} at whose end a flood reached as many of the living as ever after.",),
+            (f"The first cycle of {HEALED} at whose end a flood reached as many of the living as at the end of any.",),
         ),
     )
 
@@ -156,13 +156,13 @@ def _aftermath(network: Network, share: float) -> Aftermath:
         rested = graph == before and world.now - failed > 2 * FLOOD.refill_interval
     mean = _mean_of_all(network, shares, graph if rested else None)
     floods = list[float]()
-    for cycle in range(1, HEALED + 1):
-        world.run(failed + cycle * CYCLE - world.now)
+    while len(floods) < HEALED and max(floods, default=0.0) < 1:
+        world.run(failed + (len(floods) + 1) * CYCLE - world.now)
         piece = pieces(network.graph())[0]
         floods.append(network.broadcast(network.rng.choice(piece), HOPS).reliability)
     said = [key for key in network.sent if key not in first_seqs]
     quiet = _share_at(piece, said)
-    healing = next(cycle for cycle, flood in enumerate(floods, 1) if flood >= max(floods))
+    healing = floods.index(max(floods)) + 1
     return Aftermath(shares[0], mean, len(piece) / len(world.running), quiet, network.slowest, healing)
 
 
