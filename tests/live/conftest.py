@@ -27,19 +27,19 @@ class Size:
     pause: float
 
 
-SMALL = Size(peers=10, hosts=6, pause=12.0)
-"""Two minutes in all on a machine with two cores. The pause is long enough for every link to end."""
+SMALL = Size(peers=10, hosts=6, pause=10.0)
+"""The pause is long enough for the links of whoever is stopped or cut off to end."""
 FULL = Size(peers=50, hosts=20, pause=60.0)
-"""The pause is long enough for everybody cut off to be declared failed."""
+"""The pause is long enough for whoever is stopped or cut off to be declared failed."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--full", action="store_true", help="play faults in networks of full size; needs tests/live/...")
+    parser.addoption("--full", action="store_true", help="faults in networks of full size")
 
 
 @pytest.fixture
 def size(request: pytest.FixtureRequest) -> Size:
-    """What --full asks for; pytest knows that option only where it is given files of this folder."""
+    """The full size with --full. pytest knows that option only where it is given something of this folder."""
     return FULL if request.config.getoption("full", default=False) else SMALL
 
 

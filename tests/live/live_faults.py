@@ -19,6 +19,8 @@ from tests.live.processes import TwistdPeer
 from tests.live.talk import QUIET, Talk, next_number, spread
 from twisted_p2p import LAN
 
+MID_STREAM = 50.0
+"""Lines a second of each sender, so that some are on the way wherever peers are killed."""
 DECLARED_FAILED = 30.0
 """Seconds within which a peer that gives no sign of life is taken off all directories."""
 
@@ -34,7 +36,7 @@ def started(network: LiveNetwork, size: Size) -> list[TwistdPeer]:
 def test_a_third_is_killed(network: LiveNetwork, size: Size) -> None:
     """30 % are killed at once, some of them while they talk: the others go on, and have the same of what these said."""
     peers = started(network, size)
-    with Talk(network, spread(peers)) as talk:
+    with Talk(network, spread(peers), MID_STREAM) as talk:
         talk.go_on()
         network.kill(*peers[-(3 * size.peers // 10) :])
         killed = time.monotonic()
@@ -66,7 +68,7 @@ def test_genesis_is_killed(network: LiveNetwork, size: Size) -> None:
     """The genesis dies: newcomers join through any other peer, or wait until it is there again, and then join by it;
     all is one network."""
     genesis, *others = started(network, size)
-    with Talk(network, spread(others)) as talk:
+    with Talk(network, spread(others), MID_STREAM) as talk:
         talk.go_on()
         network.kill(genesis)
         killed = time.monotonic()
@@ -81,12 +83,12 @@ def test_genesis_is_killed(network: LiveNetwork, size: Size) -> None:
         talk.go_on()
         network.wait_settled()
         print(f"\ngenesis killed, newcomers joined through others: settled {time.monotonic() - killed:.1f} s later")
+        returned = time.monotonic()
         again = network.start("--genesis", "--port", str(genesis.port))
         network.alive += waiting
         for newcomer in waiting:
             talk.joined(newcomer)
         talk.met(again)
-        returned = time.monotonic()
         talk.go_on()
     talk.wait_quiet("genesis back, newcomers joined through it", returned)
 
@@ -122,7 +124,7 @@ def test_all_but_two_are_killed(network: LiveNetwork, size: Size) -> None:
     peers = started(network, size)
     senders = spread(peers)
     left = [senders[1], max(peers, key=lambda peer: peer not in senders and peer.peer not in senders[1].neighbours())]
-    with Talk(network, senders) as talk:
+    with Talk(network, senders, MID_STREAM) as talk:
         talk.go_on()
         network.kill(*[peer for peer in peers if peer not in left])
         killed = time.monotonic()

@@ -11,16 +11,17 @@ def test_join() -> None:
 
 
 def test_message() -> None:
-    """The largest message that may be sent reaches all others whole, once; one byte more is refused."""
+    """Row 81: the largest message that may be sent reaches all others whole, once; one byte more is refused, with the
+    limit in the text, and nothing is sent."""
     assert main(["message"]) == 0
 
 
 def test_reader_stopped_shortly() -> None:
-    """A reader stands still for as long as its links bear, and no longer than it takes to be declared failed: nobody
-    else notices, or keeps anything for it but the log; it gets all that it has missed."""
+    """Row 82: a reader stands still for as long as its links bear, and no longer than it takes to be declared failed:
+    nobody else notices, or keeps anything for it but the log; it gets all that it has missed."""
     assert main(["stopped-reader", "--seconds", "8", "--rate", "400", "--size", "16384"]) == 0
 
 
 def test_reader_stopped_for_long() -> None:
-    """The same, when it has been declared failed meanwhile."""
+    """Row 82: the same, when it has been declared failed meanwhile."""
     assert main(["stopped-reader", "--until-failed", "--rate", "400", "--size", "16384"]) == 0

@@ -183,8 +183,9 @@ def _plug_in(namespace: str) -> int:
     """A non-blocking TAP descriptor whose device lies in the namespace as eth0."""
     tap = os.open(TUN, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        fcntl.ioctl(tap, _TUNSETIFF, struct.pack("16sH22s", namespace.encode(), _IFF_TAP | _IFF_NO_PI, b""))
-        _ip("link", "set", namespace, "netns", namespace, "name", "eth0")
+        # The kernel puts a number in place of %d.
+        made = fcntl.ioctl(tap, _TUNSETIFF, struct.pack("16sH22s", b"p2plab%d", _IFF_TAP | _IFF_NO_PI, b""))
+        _ip("link", "set", made[:16].rstrip(b"\0").decode(), "netns", namespace, "name", "eth0")
     except BaseException:
         os.close(tap)
         raise

@@ -15,7 +15,6 @@ PATIENCE = 60.0
 QUIET = 60.0
 """Seconds in which everything must be as it should be again, as in the simulator."""
 RATE = 5.0
-"""Lines a second that each of the senders says."""
 SENDERS = 5
 
 
@@ -25,23 +24,26 @@ def spread(peers: Sequence[TwistdPeer]) -> list[TwistdPeer]:
 
 
 class Publishing(threading.Thread):
-    """Types numbered lines into a peer, so many a second; in a thread, since a peer that does not read blocks it."""
+    """Types numbered lines into a peer; in a thread, since a peer that does not read blocks it.
 
-    TICK = 0.05
+    Args:
+        rate: lines a second.
+        size: bytes of a line, where that is more than its number takes.
+        tick: seconds between those that are typed together.
+    """
 
-    def __init__(self, peer: TwistdPeer, rate: float, size: int) -> None:
+    def __init__(self, peer: TwistdPeer, rate: float, size: int, tick: float = 0.05) -> None:
         super().__init__(daemon=True)
         self.said = 0
         self.peer = peer
-        self._rate, self._size = rate, size
-        # , rate, size
+        self._rate, self._size, self._tick = rate, size, tick
         self._ended = threading.Event()
 
     def run(self) -> None:
         """Say what is due by now, now and then."""
         began = time.monotonic()
         with contextlib.suppress(BrokenPipeError):
-            while not self._ended.wait(self.TICK):
+            while not self._ended.wait(self._tick):
                 due = int((time.monotonic() - began) * self._rate)
                 self.peer.say(*(f"{number} ".ljust(self._size, "x") for number in range(self.said, due)))
                 self.said = due
@@ -62,11 +64,15 @@ class Talk:
     Whoever is alive in the network at the beginning must hear each line of each sender that stays alive once, in order.
     Of a sender that dies all must hear the same lines, from the first on. Who joins meanwhile must hear everything from
     its join on.
+
+    Args:
+        rate: lines a second that each of the senders says.
     """
 
     def __init__(self, network: LiveNetwork, senders: Sequence[TwistdPeer], rate: float = RATE) -> None:
         self.network = network
-        self.senders = {sender.peer: Publishing(sender, rate, 0) for sender in senders}
+        self.senders = {sender.peer: Publishing(sender, rate, 0, tick=0.01) for sender in senders}
+        self._rate = rate
         self._since: dict[str, dict[str, int]] = {}
 
     def __enter__(self) -> Talk:
@@ -95,9 +101,9 @@ class Talk:
     def _from_now_on(self, newcomer: TwistdPeer) -> None:
         self._since[newcomer.peer] = {origin: each.said for origin, each in self.senders.items()}
 
-    def go_on(self, lines: int = 10, among: Sequence[TwistdPeer] = ()) -> None:
-        """Wait until each sender among these peers, or all alive, has said so many more, and all of them heard it."""
-        peers = among or self.network.alive
+    def go_on(self, seconds: float = 2.0, among: Sequence[TwistdPeer] = ()) -> None:
+        """Wait until each sender among these peers, or all alive, has talked for so long, and all of them heard it."""
+        peers, lines = among or self.network.alive, round(seconds * self._rate)
         ids = {peer.peer for peer in peers}
         wanted = {origin: each.said + lines for origin, each in self.senders.items() if origin in ids}
         wait_until(
