@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import attrs
-
 from tests.core.puppet import Line, Puppet
 from tests.core.test_broadcast import SpreadCase
 from twisted_p2p.core import wire
@@ -110,8 +108,7 @@ class PruningTests(TreeCase):
         """It is never pruned."""
         for line in (self.to_alice, self.to_carol):
             self.make_lazy(line)
-        self.stage.broadcast("a")
-        self.to_bob.send_lines(*self.to_bob.written)
+        self.twice(self.alice.bundle(1))
         self.assertEqual(self.pruned(), [[], [], []])
         self.assertEqual(self.eager(), [False, True, False])
 
@@ -282,78 +279,6 @@ class CongestedTests(TreeCase):
         self.to_bob.close()
         self.look()
         self.assertEqual((self.prunes(self.to_bob), self.stage.counts["pruned_slow"]), ([], 0))
-
-
-class RenewedTests(TreeCase):
-    """Now and then a witness goes on all links, so that shorter ways show."""
-
-    config = attrs.evolve(LAN, renew_interval=10.0, renew_bundles=5)
-
-    def setUp(self) -> None:
-        """Bob's link and Carol's are lazy, and there was a witness."""
-        super().setUp()
-        for line in (self.to_bob, self.to_carol):
-            self.make_lazy(line)
-        self.to_alice.send_lines(self.alice.bundle(1))
-        self.last = 1
-
-    def next(self, *seconds: float) -> list[list[int]]:
-        """Alice's next bundles, each so long after the one before; the seqs that were pushed on each link."""
-        for line in self.lines:
-            line.take_all()
-        for wait in seconds:
-            self.stage.pass_time(wait)
-            self.last += 1
-            self.to_alice.send_lines(self.alice.bundle(self.last))
-        return [line.take_seqs() for line in self.lines]
-
-    def test_on_all_links(self) -> None:
-        """After the time, and so many bundles, one is pushed on lazy links, and just one."""
-        self.assertEqual(self.next(2, 2, 2, 2), [[], [], []])
-        self.assertEqual(self.next(2.1), [[], [6], [6]])
-        self.assertEqual(self.next(1, 1, 1, 1, 1, 1), [[], [], []])
-
-    def test_told_once(self) -> None:
-        """It is not told as well."""
-        self.next(2, 2, 2, 2, 2.1)
-        self.stage.pass_time(2 * LAN.frontier_interval)
-        self.assertEqual(self.to_bob.take_kind(wire.Frontier), [])
-
-    def test_few_bundles(self) -> None:
-        """Where little is said it waits for as many bundles, so that its share of all is small."""
-        self.assertEqual(self.next(20, 20, 20), [[], [], []])
-        self.assertEqual(self.next(1.1, 1.1), [[], [5], [5]])
-
-    def test_congested(self) -> None:
-        """Not on a link that takes nothing."""
-        self.to_bob.congest()
-        self.assertEqual(self.next(2, 2, 2, 2, 2.1), [[], [], [6]])
-
-    def test_shorter_way(self) -> None:
-        """It comes first by a lazy link: that one is eager from now on, and the one that was later rests."""
-        self.stage.pass_time(INTERVAL)
-        self.twice(self.alice.bundle(2), self.to_bob, self.to_alice)
-        self.assertEqual(self.grafts(self.to_bob), [wire.Graft([], 1)])
-        self.assertEqual(self.pruned(), [[0], [], []])
-        self.assertEqual(self.eager(), [False, True, False])
-
-    def test_no_witness(self) -> None:
-        """Any other bundle that comes first by a lazy link says nothing."""
-        self.to_bob.send_lines(self.alice.bundle(2))
-        self.assertEqual(self.grafts(self.to_bob), [])
-
-    def test_with_others(self) -> None:
-        """Where others do so a little earlier, we join in; not again and again."""
-        self.next(1, 1, 1)
-        self.stage.pass_time(3)
-        bundle = self.alice.bundle(5)
-        self.to_alice.send_lines(bundle)
-        self.assertEqual(self.to_carol.take_seqs(), [])
-        self.to_bob.send_lines(bundle)
-        self.assertEqual(self.to_carol.take_seqs(), [5])
-        self.stage.pass_time(INTERVAL)
-        self.twice(self.alice.bundle(6))
-        self.assertEqual(self.to_carol.take_seqs(), [])
 
 
 class EagerAgainTests(TreeCase):

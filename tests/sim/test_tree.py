@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-
-import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from twisted_p2p.core.config import LAN
 from twisted_p2p.sim.checks import eager_neighbours, settles, tree_whole, violations
 from twisted_p2p.sim.peer import SimPeer
 from twisted_p2p.sim.scenarios import build, say
 from twisted_p2p.sim.world import World
 
 PEERS = 40
-
-
-def distances(
-    start: SimPeer, by_id: dict[str, SimPeer], neighbours: Callable[[SimPeer], Iterable[str]]
-) -> dict[str, int]:
-    """How many links it is to everybody."""
-    found, queue = {start.peer: 0}, [start]
-    for peer in queue:
-        for other in neighbours(peer):
-            if other not in found:
-                found[other] = found[peer.peer] + 1
-                queue.append(by_id[other])
-    return found
 
 
 class TreeTests(SynchronousTestCase):
@@ -116,28 +99,6 @@ class TreeTests(SynchronousTestCase):
         stopped.thaw()
         self.talk(self.members, 3)
         self.assertEqual(settles(self.world, 20), [])
-
-    def test_renewed(self) -> None:
-        """The tree gets deep while peers come and go; a while later its ways are as short as those of the overlay.
-
-        Plumtree, section 3.8. From the peer whose bundles are witnesses, where all links are equally fast.
-        """
-        config = attrs.evolve(LAN, reference_keep=4.0, renew_interval=4.0)
-        self.world = World(1, config, latency=(0.01, 0.01))
-        self.members = build(self.world, PEERS)
-        self.talk(self.members, 2)
-        for _ in range(PEERS):
-            self.world.rng.choice(self.world.running[1:]).kill()
-            self.world.newcomer(self.world.rng.choice(self.world.running))
-            self.talk(self.world.running, 0.5, 10)
-        members = [peer for peer in self.world.running if peer.member_since is not None]
-        self.talk(members, 20)
-        root = min(members, key=lambda peer: peer.peer)
-        by_id = {peer.peer: peer for peer in members}
-        shortest = distances(root, by_id, lambda peer: peer.core.overlay.active)
-        self.assertEqual(distances(root, by_id, eager_neighbours), shortest)
-        self.assertEqual(self.links(), len(members) - 1)
-        self.assertEqual(settles(self.world, 10), [])
 
     def test_newcomers(self) -> None:
         """Newcomers join while all talk: they are in the tree soon, and it stays one."""

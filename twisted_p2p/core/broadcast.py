@@ -214,12 +214,6 @@ class Spread:
         if flow.live:
             self.owe(flow, stream)
 
-    def push_lazily(self, flow: Flow, stream: Stream, line: bytes) -> None:
-        """Push the last bundle of a stream on a link on which it would only be told, if nothing is in its way."""
-        if flow.live and stream not in flow.cursor and not flow.link.congested and self.turn.room(flow.link.id) > 0:
-            flow.moved.pop(stream, None)
-            self._write(flow.link, line)
-
     def _hold(self, stream: Stream, frame: Broadcast, line: bytes) -> None:
         config = self.turn.config
         if self.early_count >= config.early_max or self._early_bytes + len(line) > config.early_bytes:

@@ -94,10 +94,6 @@ class Config:
     """From one witness of the tree to the next."""
     prune_delay: float = 0.2
     """From a witness to the PRUNEs that follow from it: by then it, and any better one, has reached everybody."""
-    renew_interval: float = 30.0
-    renew_bundles: int = 100
-    """Between witnesses that are pushed on lazy links, too, so that the tree is made anew: at least so long, and so
-    many bundles. Such a one comes by every link, some 4 times more than others: 100 make that 5 % of all at most."""
     reference_keep: float = 30.0
     """How long an origin that says nothing more stays the one whose bundles are witnesses."""
     frontier_interval: float = 0.1

@@ -38,11 +38,6 @@ class Tree:
     """The link that brought the witness."""
     _duplicates: dict[int, Flow] = attrs.field(factory=dict)
     """Links that brought it once more."""
-    _renews: bool = False
-    """Whether it goes on lazy links, too."""
-    _renewed: float = float("-inf")
-    _bundles: int = 0
-    """How many were taken since the last such one."""
     _telling: Timer | None = None
 
     # --- eager links become lazy
@@ -50,7 +45,6 @@ class Tree:
     def accepted(self, source: Link | None, stream: Stream, seq: int) -> None:
         """A bundle came first on `source`; None where we made it, or had held it back."""
         origin, now, config = stream[0], self.turn.now, self.turn.config
-        self._bundles += 1
         if origin != self._reference:
             if origin > self._reference and now - self._heard < config.reference_keep:
                 return
@@ -65,20 +59,10 @@ class Tree:
         if self.catchup.has_asked(stream) or (source is None and stream != self.spread.own):
             return
         if age >= config.prune_interval:
-            if self._witnessed == float("-inf"):
-                self._renewed = now
             self._witnessed = now
-            self._renews = self._may_renew(1.0)
             self.turn.timers.after(config.prune_delay, self._prune)
         self._witness, self._duplicates = (stream, seq), {}
         self._parent = source.id if source is not None else 0
-        flow = self.spread.flows.get(self._parent)
-        if flow is not None and not flow.eager:
-            self.turn.counts["shorter_ways"] += 1
-            self.catchup.stay_eager(flow.link)
-            self._renews = self._renews or self._may_renew(0.5)
-        if self._renews:
-            self._renew()
 
     def _is_due(self, stream: Stream, seq: int) -> bool:
         """Whether others, for whom the last witness was not quite as long ago, will take the same bundle as we do."""
@@ -89,31 +73,6 @@ class Tree:
         """A bundle came once more."""
         if (stream, seq) == self._witness:
             self._duplicates[flow.link.id] = flow
-            if not flow.eager and not self._renews and self._may_renew(0.5):
-                self._renews = True
-                self._renew()
-
-    def _may_renew(self, share: float) -> bool:
-        """Whether the tree has lasted for such a share of its time; half of it where another peer is of that opinion.
-
-        So all renew it by the same witness, though they have not counted quite the same.
-        """
-        config = self.turn.config
-        is_old = self.turn.now - self._renewed >= share * config.renew_interval
-        return is_old and self._bundles >= share * config.renew_bundles
-
-    def _renew(self) -> None:
-        """Push the witness on lazy links, too: where it comes first by one of them, that one is a shorter way.
-
-        Plumtree, section 3.8, has the same aim. Differs: there a hop count in each message shows the shorter way.
-        """
-        self._renewed, self._bundles = self.turn.now, 0
-        self.turn.counts["renewed"] += 1
-        stream, seq = self._witness
-        for line in self.spread.log.read(stream, seq, 1):
-            for flow in self.spread.flows.values():
-                if not flow.eager and flow.link.id != self._parent:
-                    self.spread.push_lazily(flow, stream, line)
 
     def _prune(self) -> None:
         """By now everybody has the same witness."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -58,7 +59,8 @@ class SimPeer:
         """When it became a member, in the world's time."""
         self._since: float | None = None
         self._steady = SteadyClock()
-        self._reading = 0.0
+        self._unread: deque[tuple[int, Callable[[], object]]] = deque()
+        """What has arrived at a slow reader, and how many bytes each is."""
         self.left: Deferred[None] = Deferred()
         self._waiting: list[Callable[[], object]] = []
         self._timer: Call | None = None

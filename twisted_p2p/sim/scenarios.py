@@ -240,7 +240,7 @@ def slow_reader(world: World, peers: int) -> float:
         say([speaker], text="x" * 2_000, at_once=20)
         world.run(1)
     slow.read_rate = 0
-    return 120  # what its connections held by then, it still reads at the old pace
+    return 60
 
 
 @scenario

@@ -302,12 +302,23 @@ class World:
 
     def _arrive(self, connection: Connection, pipe: Pipe, writer: SimPeer, lines: list[bytes], size: int) -> None:
         reader = pipe.reader
-        if reader.read_rate or reader._reading > self.now:
-            takes = size / reader.read_rate if reader.read_rate else 0.0
-            reader._reading = max(reader._reading, self.now) + takes
-            self._due(reader._reading, partial(self._hand_over, connection, pipe, writer, lines, size))
+        if reader.read_rate or reader._unread:
+            reader._unread.append((size, partial(self._hand_over, connection, pipe, writer, lines, size)))
+            if len(reader._unread) == 1:
+                self._read_on(reader)
         else:
             self._hand_over(connection, pipe, writer, lines, size)
+
+    def _read_on(self, reader: SimPeer) -> None:
+        """Have a slow reader read what came first, and then the rest; once it is slow no more it reads all at once."""
+
+        def read() -> None:
+            reader._unread.popleft()[1]()
+            if reader._unread:
+                self._read_on(reader)
+
+        takes = reader._unread[0][0] / reader.read_rate if reader.read_rate else 0.0
+        self._due(self.now + takes, read)
 
     def _hand_over(self, connection: Connection, pipe: Pipe, writer: SimPeer, lines: list[bytes], size: int) -> None:
         reader = pipe.reader
@@ -330,13 +341,17 @@ class World:
         other = pipe.reader
 
         def end() -> None:
-            if other._reading > self.now:
-                self.at(other._reading, end)
-            elif other.connections.pop(pipe.number, None) is not None:
+            if other.connections.pop(pipe.number, None) is not None:
                 other.do(lambda now: other.core.link_down(pipe.number, Reason.CLOSED, now))
+
+        def arrive() -> None:
+            if other._unread:
+                other._unread.append((0, end))
+            else:
+                end()
 
         def go() -> None:
             pipe.due = max(self.now + self._delay(peer, other), pipe.due)
-            self.at(pipe.due, end)
+            self.at(pipe.due, arrive)
 
         self._send(peer, other, go)
