@@ -6,6 +6,7 @@ from tests.core.puppet import Line, Puppet
 from tests.core.test_broadcast import SpreadCase
 from twisted_p2p.core import wire
 from twisted_p2p.core.config import LAN
+from twisted_p2p.core.tree import _LOWEST
 
 DELAY = LAN.prune_delay + 0.01
 INTERVAL = LAN.prune_interval + 0.01
@@ -82,6 +83,27 @@ class PruningTests(TreeCase):
         self.stage.pass_time(LAN.reference_keep)
         self.twice(self.carol.bundle(1), self.to_carol, self.to_alice)
         self.assertEqual(self.pruned(), [[0], [], []])
+
+    def test_next_reference(self) -> None:
+        """When it is silent the next lowest of those that still speak takes its place, for all at the same time."""
+        self.twice(self.alice.bundle(1))
+        self.pruned()
+        self.stage.pass_time(LAN.reference_keep / 2)
+        self.to_bob.send_lines(self.bob.bundle(1))
+        self.to_carol.send_lines(self.carol.bundle(1))
+        self.stage.pass_time(LAN.reference_keep / 2)
+        self.to_carol.send_lines(self.carol.bundle(2))
+        self.twice(self.carol.bundle(3), self.to_carol, self.to_alice)
+        self.assertEqual(self.pruned(), [[], [], []])
+        self.twice(self.bob.bundle(2), self.to_bob, self.to_carol)
+        self.assertEqual(self.pruned(), [[], [], [0]])
+
+    def test_few_are_remembered(self) -> None:
+        """However many speak, only of the lowest it is known when they did."""
+        for number in range(0xF0, 0x40, -1):
+            self.to_alice.send_lines(Puppet(number).bundle(1))
+        heard = self.stage.core.tree._heard
+        self.assertEqual(sorted(heard), [Puppet(number).peer for number in range(0x41, 0x41 + _LOWEST)])
 
     def test_one_witness_at_a_time(self) -> None:
         """Until the interval is over no other bundle is one."""

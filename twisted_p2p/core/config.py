@@ -94,8 +94,9 @@ class Config:
     """From one witness of the tree to the next."""
     prune_delay: float = 0.2
     """From a witness to the PRUNEs that follow from it: by then it, and any better one, has reached everybody."""
-    reference_keep: float = 30.0
-    """How long an origin that says nothing more stays the one whose bundles are witnesses."""
+    reference_keep: float = 5.0
+    """How long an origin that says nothing more stays the one whose bundles are witnesses. A few times as long as from
+    one to the next."""
     frontier_interval: float = 0.1
     """Lazy links are told so often what moved. Below the graft time-out, or that would start late."""
     graft_timeout: float = 1.0
@@ -150,6 +151,7 @@ WAN = Config(
     departed_probe_interval=30.0,
     suspicion_timeout=10.0,
     prune_interval=3.0,
+    reference_keep=15.0,
     prune_delay=1.0,
     frontier_interval=0.3,
     graft_timeout=3.0,

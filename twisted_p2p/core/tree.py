@@ -19,6 +19,9 @@ from twisted_p2p.core.timers import Timer
 from twisted_p2p.core.turn import Turn
 from twisted_p2p.interfaces import Stream
 
+_LOWEST = 16
+"""Origins of which it is known when they last spoke: the reference, and those who may come after it."""
+
 
 @attrs.define(eq=False)
 class Tree:
@@ -28,9 +31,8 @@ class Tree:
     links: Links
     spread: Spread
     catchup: CatchUp
-    _reference: str = ""
-    """The origin whose bundles are witnesses: the lowest id of those heard in the last `reference_keep` seconds."""
-    _heard: float = float("-inf")
+    _heard: dict[str, float] = attrs.field(factory=dict)
+    """When a bundle came of which origin, of the lowest ids that were heard lately."""
     _witness: tuple[Stream, int] = (("", 0), 0)
     _witnessed: float = float("-inf")
     """When there was last none, and a bundle became one."""
@@ -45,11 +47,8 @@ class Tree:
     def accepted(self, source: Link | None, stream: Stream, seq: int) -> None:
         """A bundle came first on `source`; None where we made it, or had held it back."""
         origin, now, config = stream[0], self.turn.now, self.turn.config
-        if origin != self._reference:
-            if origin > self._reference and now - self._heard < config.reference_keep:
-                return
-            self._reference = origin
-        self._heard = now
+        if not self._is_reference(origin):
+            return
         age = now - self._witnessed
         if age < config.prune_interval:
             if age >= config.prune_delay or origin >= self._witness[0][0]:
@@ -63,6 +62,21 @@ class Tree:
             self.turn.timers.after(config.prune_delay, self._prune)
         self._witness, self._duplicates = (stream, seq), {}
         self._parent = source.id if source is not None else 0
+
+    def _is_reference(self, origin: str) -> bool:
+        """Whether the bundles of this origin are witnesses: it has the lowest id of those that spoke lately.
+
+        So all agree, and do so again at once when it speaks no more.
+        """
+        now, keep, heard = self.turn.now, self.turn.config.reference_keep, self._heard
+        heard[origin] = now
+        if len(heard) > _LOWEST:
+            del heard[max(heard)]
+        for other in [other for other in heard if other < origin]:
+            if now - heard[other] < keep:
+                return False
+            del heard[other]
+        return True
 
     def _is_due(self, stream: Stream, seq: int) -> bool:
         """Whether others, for whom the last witness was not quite as long ago, will take the same bundle as we do."""
