@@ -71,8 +71,6 @@ class Config:
     """From a suspicion to the claim: time for others to answer and for the suspect to come back."""
     witnesses: int = 3
     """Neighbours asked about a suspect. SWIM's k; 3 makes one deaf witness harmless."""
-    health_max: int = 8
-    """By how many times time-outs grow while we ourselves seem to be slow. Lifeguard's S, section V."""
     stall: float = 1.0
     """A timer that fires later than this means that we stood still, and nobody is judged by that time."""
 

@@ -115,8 +115,6 @@ class Detection:
         if link.attempt.address in self.genesis:
             self._met[link.attempt.address] = link.peer
         self._clear(link.peer)
-        if link.purpose is not Purpose.INBOUND:
-            self.turn.health.better()
         if link.purpose is Purpose.PROBE:
             self._probed[link.peer] = link
             self.on_reached(link)
@@ -169,8 +167,7 @@ class Detection:
         for link in self._witnesses(peer):
             suspicion.asked[link.peer] = None
             self.links.send(link, Suspect(peer, suspicion.incarnation))
-        timeout = self.turn.health.stretch(self.turn.config.suspicion_timeout)
-        self.turn.timers.after(timeout, lambda: self._decide(peer, suspicion), judges=True)
+        self.turn.timers.after(self.turn.config.suspicion_timeout, lambda: self._decide(peer, suspicion), judges=True)
 
     def _witnesses(self, peer: str) -> Sequence[Link]:
         """Neighbours to ask; nobody where each knows others, and forgets for itself whom it can't reach."""
@@ -230,7 +227,6 @@ class Detection:
             self.turn.counts["verdict_unasked"] += 1
             return
         if frame.reached:
-            self.turn.health.worse()
             self._clear(frame.peer)
         else:
             suspicion.theirs[link.peer] = None

@@ -142,7 +142,7 @@ class Links:
         self._attempts[number] = Attempt(purpose, address, peer)
         if peer:
             self._dialling[address] = peer
-        self.turn.connect(Dial(number, *address, self.turn.health.stretch(self.turn.config.dial_timeout)))
+        self.turn.connect(Dial(number, *address, self.turn.config.dial_timeout))
 
     def dial_failed(self, dial: int, reason: Reason) -> None:
         """The shell could not connect."""
@@ -159,9 +159,8 @@ class Links:
         if len(self.by_id) > self.turn.config.max_links:
             self.hang_up(link, Reason.TOO_MANY)
             return
-        timeout = self.turn.health.stretch(self.turn.config.handshake_timeout)
         link._deadline = self.turn.timers.after(
-            timeout, lambda: self.hang_up(link, Reason.HANDSHAKE_TIMEOUT), judges=True
+            self.turn.config.handshake_timeout, lambda: self.hang_up(link, Reason.HANDSHAKE_TIMEOUT), judges=True
         )
         if dial is not None:
             self._send_hello(link)
@@ -309,8 +308,6 @@ class Links:
             self._await_pong(link, self.turn.config.ping_timeout)
 
     def _await_pong(self, link: Link, waited: float) -> None:
-        timeout = self.turn.health.stretch(self.turn.config.ping_timeout)
-
         def judge() -> None:
             """Who has much to read, and still talks, is slow rather than dead: our ping waits behind the bundles."""
             is_busy = link._was_congested or link.payload > self.turn.config.burst
@@ -318,11 +315,11 @@ class Links:
                 link._heard = False
                 link._pinged += 1
                 self.send(link, Ping(link._pinged))
-                self._await_pong(link, waited + timeout)
+                self._await_pong(link, waited + self.turn.config.ping_timeout)
             else:
                 self.hang_up(link, Reason.STUCK if is_busy else Reason.PING_TIMEOUT)
 
-        link._deadline = self.turn.timers.after(timeout, judge, judges=True)
+        link._deadline = self.turn.timers.after(self.turn.config.ping_timeout, judge, judges=True)
 
     def pong(self, link: Link, frame: Pong) -> None:
         """An answer; one to no question of ours counts for nothing."""

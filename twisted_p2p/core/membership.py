@@ -184,7 +184,6 @@ class Membership:
     def _refute(self, incarnation: int) -> None:
         """The network believes something else about us, at `incarnation`: say again how it is, above that."""
         self.turn.counts["refuted"] += 1
-        self.turn.health.worse()
         own = self.own
         self.introduce(own.ip_addr, own.port, own.state, above=max(incarnation, own.incarnation))
 

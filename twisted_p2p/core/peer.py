@@ -238,8 +238,7 @@ class PeerCore:
         return self._end(None)
 
     def _begin(self, now: float) -> None:
-        if self.turn.timers.advance(now, self.config.stall):
-            self.turn.health.worse()
+        self.turn.timers.advance(now, self.config.stall)
 
     def _end(self, source: Link | None) -> Actions:
         self.links.relieve()

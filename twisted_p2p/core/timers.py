@@ -43,18 +43,14 @@ class Timers:
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else None
 
-    def advance(self, now: float, stall: float) -> bool:
-        """It is `now`. If the first deadline is overdue by more than `stall`, we stood still: judge nobody by it.
-
-        Returns:
-            Whether we did.
-        """
+    def advance(self, now: float, stall: float) -> None:
+        """It is `now`. If the first deadline is overdue by more than `stall`, we stood still: judge nobody by it."""
         due = self.next_wake
-        gap = now - max(due, self.now) if due is not None else 0.0
-        if gap > stall:
-            self._put_off(gap)
+        if due is not None:
+            gap = now - max(due, self.now)
+            if gap > stall:
+                self._put_off(gap)
         self.now = max(self.now, now)
-        return gap > stall
 
     def _put_off(self, gap: float) -> None:
         for _, _, timer in self._heap:

@@ -9,7 +9,6 @@ import attrs
 
 from twisted_p2p.core.actions import Action, Actions, Bundle, Changed, Deliver, Dial, Finished, Gap, Hangup, Write
 from twisted_p2p.core.config import Config
-from twisted_p2p.core.health import Health
 from twisted_p2p.core.timers import Timers
 
 
@@ -24,7 +23,6 @@ class Turn:
     rng: random.Random
     timers: Timers = attrs.field(factory=Timers)
     counts: Counter[str] = attrs.field(factory=Counter)
-    health: Health = attrs.field(default=attrs.Factory(lambda turn: Health(turn.config.health_max), takes_self=True))
     _writes: dict[int, list[bytes]] = attrs.field(factory=dict)
     _bytes: dict[int, int] = attrs.field(factory=dict)
     _connections: list[Dial | Hangup] = attrs.field(factory=list)

@@ -49,8 +49,6 @@ class SimPeer:
         self._drift, self._drifts_since = 0.0, world.now
         self.read_rate = 0.0
         """Bytes that it reads in a second; 0: all that come."""
-        self.lag = 0.0
-        """Seconds by which whatever it sends and is sent is late."""
         self.said: list[tuple[float, bytes]] = []
         """When it broadcast what."""
         self.places: dict[bytes, tuple[Stream, range]] = {}

@@ -221,10 +221,9 @@ class World:
             for other in right:
                 self.cut(one, other)
 
-    def _delay(self, *ends: SimPeer | None, retransmission: float = RETRANSMISSION) -> float:
+    def _delay(self, retransmission: float = RETRANSMISSION) -> float:
         least, most = self.latency
         delay = least + (most - least) * self.rng.random()
-        delay += sum(end.lag for end in ends if end is not None)
         while self.loss and self.rng.random() < self.loss:
             delay += retransmission
             retransmission *= 2
@@ -242,7 +241,6 @@ class World:
         """Connect, or fail: at once where nobody listens, after the time-out where no answer comes back."""
         target = self.listening.get((action.host, action.port))
         outcome: list[bool] = []
-        first = partial(self._delay, peer, target, retransmission=SYN_RETRANSMISSION)
 
         def fail() -> None:
             if not outcome:
@@ -251,9 +249,9 @@ class World:
 
         def answer() -> None:
             if target is None or not target.running:
-                self._due(self.now + self._delay(peer), fail)
+                self._due(self.now + self._delay(), fail)
             else:
-                self._send(target, peer, lambda: self._due(self.now + first(), connected))
+                self._send(target, peer, lambda: self._due(self.now + self._delay(SYN_RETRANSMISSION), connected))
 
         def connected() -> None:
             if not outcome and target is not None and target.running and peer.running:
@@ -262,9 +260,9 @@ class World:
 
         self._due(self.now + action.timeout, fail)
         if target is None:
-            self._due(self.now + self._delay(peer), fail)
+            self._due(self.now + self._delay(), fail)
         else:
-            self._send(peer, target, lambda: self._due(self.now + first(), answer))
+            self._send(peer, target, lambda: self._due(self.now + self._delay(SYN_RETRANSMISSION), answer))
 
     def _connect(self, peer: SimPeer, target: SimPeer, dial: int) -> None:
         numbers = next(self._order), next(self._order)
@@ -291,12 +289,12 @@ class World:
 
         arrive = partial(self._arrive, connection, pipe, peer, action.lines, size)
         if self._cuts:
-            self._send(peer, pipe.reader, lambda: self._carry(peer, pipe, size, arrive))
+            self._send(peer, pipe.reader, lambda: self._carry(pipe, size, arrive))
         else:
-            self._carry(peer, pipe, size, arrive)
+            self._carry(pipe, size, arrive)
 
-    def _carry(self, writer: SimPeer, pipe: Pipe, size: int, arrive: Callable[[], None]) -> None:
-        when = self.now + self._delay(writer, pipe.reader)
+    def _carry(self, pipe: Pipe, size: int, arrive: Callable[[], None]) -> None:
+        when = self.now + self._delay()
         pipe.due = max(when, pipe.due) + (size / self.bandwidth if self.bandwidth else 0.0)
         self._due(pipe.due, arrive)
 
@@ -351,7 +349,7 @@ class World:
                 end()
 
         def go() -> None:
-            pipe.due = max(self.now + self._delay(peer, other), pipe.due)
+            pipe.due = max(self.now + self._delay(), pipe.due)
             self.at(pipe.due, arrive)
 
         self._send(peer, other, go)

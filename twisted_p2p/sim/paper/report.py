@@ -8,12 +8,10 @@ from math import log
 
 import attrs
 
-from twisted_p2p.sim.paper import detection, overlay, tree
+from twisted_p2p.sim.paper import overlay, tree
 from twisted_p2p.sim.paper.network import ACTIVE, FLOOD, apart, build
 from twisted_p2p.sim.paper.tables import Table
 
-LARGEST = 512
-"""Peers of the largest network that looks for failures; there everybody knows everybody."""
 LEAST = 200
 """Peers; with fewer nothing is left to measure after 95 % of them have failed."""
 
@@ -27,7 +25,6 @@ def run(peers: int, seed: int, cycles: int, progress: Callable[[str], None]) -> 
         *tree.counts(network, progress),
         tree.failures(network, progress),
         tree.churn(network, progress),
-        *detection.tables(seed, min(peers, LARGEST), progress),
     ]
 
 
@@ -43,7 +40,6 @@ def verdicts(tables: Sequence[Table]) -> list[str]:
         *_graph(by_name["hyparview_graph"]),
         *_reliability(by_name["hyparview_reliability"]),
         *_tree(by_name["plumtree_counts"], by_name["plumtree_hops"]),
-        *_failures(by_name["swim_detection"], by_name["lifeguard_pauses"], by_name["swim_loss"]),
     ]
 
 
@@ -87,21 +83,4 @@ def _tree(counts: Table, hops: Table) -> list[str]:
     last = _figure(hops, "many senders, at most", "ours")
     if last > 20:
         found.append(f"many senders: the last delivery after {last:g} hops, more than 20")
-    return found
-
-
-def _failures(failures: Table, pauses: Table, losses: Table) -> list[str]:
-    found = list[str]()
-    for size, failure, _, periods, *_ in failures.rows:
-        assert isinstance(periods, float)
-        if failure == "killed" and periods > 2:
-            found.append(f"{size} peers: a peer that was killed is noticed after {periods:.2f} periods, more than 2")
-    for pausing, pause, of_healthy, _, _, back in pauses.rows:
-        if of_healthy:
-            found.append(f"{pausing} peers pause for {pause} s: healthy ones declared failed, told {of_healthy} times")
-        if back != "yes":
-            found.append(f"{pausing} peers pause for {pause} s: not all are back")
-    for size, loss, declared, _ in losses.rows:
-        if loss == 10 and declared:
-            found.append(f"{size} peers, 10 % loss: {declared} declared failed")
     return found
