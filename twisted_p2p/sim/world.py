@@ -26,8 +26,6 @@ from twisted_p2p.sim.signing import CheapSigner, CheapVerifier
 
 BEGINNING = 1_600_000_000.0
 """When a world begins, in seconds since 1970."""
-RETRANSMISSION, SYN_RETRANSMISSION = 0.2, 1.0
-"""Seconds until Linux sends again what was lost, and the first packet of a connection (RFC 6298)."""
 WINDOW = 262_144
 """Bytes that a connection holds in each direction before its writer is told that it is congested."""
 
@@ -90,7 +88,6 @@ class World:
         seed: all chance in it comes from this.
         latency: one way, seconds, at least and at most; drawn anew for each write, without changing their order.
         bandwidth: bytes a second that each direction of a connection carries; 0: any number.
-        loss: share of what is written that TCP has to send again; each time it waits twice as long as before.
     """
 
     def __init__(
@@ -101,9 +98,8 @@ class World:
         latency: tuple[float, float] = (0.0005, 0.005),
         verifier: IVerifier | None = None,
         bandwidth: float = 0.0,
-        loss: float = 0.0,
     ) -> None:
-        self.bandwidth, self.loss = bandwidth, loss
+        self.bandwidth = bandwidth
         self.seed, self.config, self.network, self.latency = seed, config, network, latency
         self.rng = random.Random(seed)
         self.verifier: IVerifier = CheapVerifier() if verifier is None else verifier
@@ -221,13 +217,9 @@ class World:
             for other in right:
                 self.cut(one, other)
 
-    def _delay(self, retransmission: float = RETRANSMISSION) -> float:
+    def _delay(self) -> float:
         least, most = self.latency
-        delay = least + (most - least) * self.rng.random()
-        while self.loss and self.rng.random() < self.loss:
-            delay += retransmission
-            retransmission *= 2
-        return delay
+        return least + (most - least) * self.rng.random()
 
     def _send(self, source: SimPeer, target: SimPeer, go: Callable[[], object]) -> None:
         """Do `go` once the way from `source` to `target` is open."""
@@ -251,7 +243,7 @@ class World:
             if target is None or not target.running:
                 self._due(self.now + self._delay(), fail)
             else:
-                self._send(target, peer, lambda: self._due(self.now + self._delay(SYN_RETRANSMISSION), connected))
+                self._send(target, peer, lambda: self._due(self.now + self._delay(), connected))
 
         def connected() -> None:
             if not outcome and target is not None and target.running and peer.running:
@@ -262,7 +254,7 @@ class World:
         if target is None:
             self._due(self.now + self._delay(), fail)
         else:
-            self._send(peer, target, lambda: self._due(self.now + self._delay(SYN_RETRANSMISSION), answer))
+            self._send(peer, target, lambda: self._due(self.now + self._delay(), answer))
 
     def _connect(self, peer: SimPeer, target: SimPeer, dial: int) -> None:
         numbers = next(self._order), next(self._order)
