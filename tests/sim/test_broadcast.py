@@ -139,9 +139,8 @@ class FaultTests(NetworkCase):
         """A neighbour link breaks, and what is under way on it is lost."""
         number = one.core.overlay.active[other.peer].id
         connection = one.connections[number]
-        for end in (one, other):
-            pipe = connection.into(end)
-            pipe.closed = True
+        for pipe in connection.ends:
+            end, pipe.closed = pipe.reader, True
             del end.connections[pipe.number]
             end.do(partial(end.core.link_down, pipe.number, Reason.CLOSED))
 
