@@ -159,6 +159,34 @@ class SuspicionTests(DetectionCase):
                 [(claim.peer, claim.incarnation) for claim in claims], [(CAROL.peer, CAROL.record().incarnation)]
             )
 
+    def test_copies(self) -> None:
+        """However often witnesses, or one of them, say so: that shortens no time-out (row 50)."""
+        self.suspect()
+        for _ in range(100):
+            self.verdict(self.lines[0], reached=False)
+        self.verdict(self.lines[1], reached=False)
+        self.assertEqual([*self.stage.core.detection.suspicions[CAROL.peer].theirs], [ALICE.peer, BOB.peer])
+        self.stage.pass_time(LAN.suspicion_timeout - 0.3)
+        self.assertEqual(self.failed, [])
+
+    def test_late_probe(self) -> None:
+        """A probe without a result makes others be asked soon, while it goes on; it is then no failed attempt yet."""
+        dial = self.probe(CAROL)
+        self.stage.pass_time(LAN.probe_timeout)
+        self.assertEqual([self.asked(line) for line in self.lines], [[CAROL.peer], [CAROL.peer]])
+        self.verdict(self.lines[0], reached=False)
+        self.stage.pass_time(TIMEOUT)
+        self.assertEqual((self.failed, self.suspected), ([], [CAROL.peer]))
+        self.stage.connect(CAROL, dial).shake_hands()
+        self.assertEqual(self.suspected, [])
+
+    def test_probe_in_time(self) -> None:
+        """A probe that succeeds in time asks nobody."""
+        line = self.stage.connect(CAROL, self.probe(CAROL))
+        line.shake_hands()
+        self.stage.pass_time(LAN.probe_timeout)
+        self.assertEqual(self.stage.counts["suspicions"], 0)
+
     def test_own_word_alone(self) -> None:
         """However often we fail ourselves: while the witnesses say nothing the peer is not declared failed."""
         self.suspect()

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from twisted_p2p.core.health import Health
 from twisted_p2p.core.timers import Timers
 
 STALL = 1.0
@@ -89,15 +90,41 @@ class TimersTests(SynchronousTestCase):
         self.assertEqual(self.wake(101.9), ["mine", "theirs"])
 
     def test_stood_still(self) -> None:
-        """After a stop all that judges others is put off by as long, and the rest fires once."""
+        """After a stop all that judges others is put off by as long and a moment more, and the rest fires once."""
         self.after(1.0, "mine")
         self.after(2.0, "theirs", judges=True)
         self.after(50.0, "later", judges=True)
         self.assertEqual(self.wake(131.0), ["mine"])
-        self.assertEqual(self.wake(131.9), [])
-        self.assertEqual(self.wake(132.0), ["theirs"])
-        self.assertEqual(self.wake(179.9), [])
-        self.assertEqual(self.wake(180.0), ["later"])
+        self.assertEqual(self.wake(131.9 + STALL), [])
+        self.assertEqual(self.wake(132.0 + STALL), ["theirs"])
+        self.assertEqual(self.wake(179.9 + STALL), [])
+        self.assertEqual(self.wake(180.0 + STALL), ["later"])
+
+    def test_stood_still_at_the_last_moment(self) -> None:
+        """Nor is anybody judged at once where that was all that was due: what came meanwhile is read first."""
+        self.after(1.0, "theirs", judges=True)
+        self.assertEqual(self.wake(131.0), [])
+        self.assertEqual(self.wake(131.0 + STALL), ["theirs"])
+
+    def test_unwell(self) -> None:
+        """While we are slow ourselves what judges others waits longer, and nothing else does."""
+        self.timers.health = Health(most=3, score=2)
+        self.after(1.0, "mine")
+        self.after(1.0, "theirs", judges=True)
+        self.assertEqual(self.wake(101.0), ["mine"])
+        self.assertEqual(self.wake(102.9), [])
+        self.assertEqual(self.wake(103.0), ["theirs"])
+
+    def test_stops_are_noted(self) -> None:
+        """A stop makes our health worse, and what began before it may have failed for it; lateness does neither."""
+        self.timers.health = Health(most=3)
+        self.after(1.0, "mine")
+        self.wake(101.0 + STALL)
+        self.assertEqual((self.timers.health.score, self.timers.health.stood_still_since(100.0)), (0, False))
+        self.after(1.0, "mine")
+        self.wake(110.0)
+        self.assertEqual((self.timers.health.score, self.timers.health.stood_still_since(109.9)), (1, True))
+        self.assertFalse(self.timers.health.stood_still_since(110.0))
 
     def test_quiet_is_no_stop(self) -> None:
         """A long time without any deadline is no stop: a judgement set for its end is on time."""

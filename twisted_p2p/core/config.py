@@ -67,12 +67,17 @@ class Config:
     """The same for departed peers and for genesis addresses at which nobody is known to live."""
     departed_keep: float = 86_400.0
     """How long a departed peer is remembered: a day, so that a long partition heals by itself."""
-    suspicion_timeout: float = 4.0
-    """From a suspicion to the claim: time for others to answer and for the suspect to come back."""
+    probe_timeout: float = 1.0
+    """A probe that takes longer makes a suspicion: others are asked meanwhile. Hundreds of round trips on a LAN."""
+    suspicion_timeout: float = 6.0
+    """From a suspicion to the claim: time for the witnesses' own dials to fail, and for the suspect to come back."""
     witnesses: int = 3
     """Neighbours asked about a suspect. SWIM's k; 3 makes one deaf witness harmless."""
     stall: float = 1.0
     """A timer that fires later than this means that we stood still, and nobody is judged by that time."""
+    health_max: int = 8
+    """Who is slow itself judges others by time-outs that are up to so many times longer, and once. Lifeguard's S, with
+    which its false positives become fifty times rarer."""
 
     # --- joining
     retry_first: float = 0.5
@@ -147,7 +152,8 @@ WAN = Config(
     dial_timeout=8.0,
     probe_interval=5.0,
     departed_probe_interval=30.0,
-    suspicion_timeout=10.0,
+    probe_timeout=3.0,
+    suspicion_timeout=12.0,
     prune_interval=3.0,
     reference_keep=15.0,
     prune_delay=1.0,
@@ -170,6 +176,7 @@ TEST = Config(
     ping_timeout=1.6,
     probe_interval=0.3,
     departed_probe_interval=0.5,
+    probe_timeout=0.2,
     suspicion_timeout=0.5,
     retry_first=0.1,
     retry_max=0.5,

@@ -13,7 +13,7 @@ from itertools import chain
 import attrs
 
 from twisted_p2p.core.actions import Reason
-from twisted_p2p.core.links import Address, Link, Links, Purpose
+from twisted_p2p.core.links import Address, Attempt, Link, Links, Purpose
 from twisted_p2p.core.membership import Membership
 from twisted_p2p.core.overlay import Overlay
 from twisted_p2p.core.turn import Turn
@@ -33,13 +33,14 @@ class Suspicion:
         ours: failed attempts of our own.
         asked: witnesses.
         theirs: those of them who failed too.
+        waited: time-outs that have passed.
     """
 
     incarnation: int
     ours: int = 0
     asked: dict[str, None] = attrs.field(factory=dict)
     theirs: dict[str, None] = attrs.field(factory=dict)
-    rounds: int = 0
+    waited: int = 0
 
 
 @attrs.define(eq=False)
@@ -59,9 +60,12 @@ class Detection:
     """Who answered at a genesis address, which may be a name or another one than the peer's record has."""
     _probed: dict[str, Link] = attrs.field(factory=dict)
     """Open links of probes: as long as there is one, its peer need not be dialled for others."""
+    _incarnation: int = 0
+    """Our own when we last looked."""
 
     def start(self) -> None:
         """Probe from now on."""
+        self._incarnation = self.membership.own.incarnation
         self.turn.timers.after(self.turn.jitter(self.turn.config.probe_interval), self._probe_next)
         self.turn.timers.after(self.turn.jitter(self.turn.config.departed_probe_interval), self._probe_departed)
 
@@ -69,10 +73,28 @@ class Detection:
 
     def _probe_next(self) -> None:
         """One directory entry drawn uniformly; a neighbour is watched by its link already."""
-        self.turn.timers.after(self.turn.jitter(self.turn.config.probe_interval), self._probe_next)
+        config = self.turn.config
+        self.turn.timers.after(self.turn.jitter(config.probe_interval), self._probe_next)
+        self._notice_refutation()
         record = next(self.membership.drawn(), None)
-        if record is not None and record.peer not in self.overlay.active:
-            self._probe(record)
+        if record is None:
+            return
+        if record.peer in self.overlay.active:
+            self.turn.health.better()
+        elif self._probe(record):
+            self.turn.timers.after(config.probe_timeout, lambda: self._judge_probe(record), judges=True)
+
+    def _judge_probe(self, record: Record) -> None:
+        """A probe that has no result yet is late: let others try. It goes on meanwhile."""
+        if self.links.is_dialling(record):
+            self._suspect(record.peer)
+
+    def _notice_refutation(self) -> None:
+        """If we had to refute that we have failed, others could not reach us."""
+        incarnation = self.membership.own.incarnation
+        if incarnation > self._incarnation:
+            self.turn.health.worse()
+        self._incarnation = incarnation
 
     def _probe_departed(self) -> None:
         """One departed peer, and one genesis address at which nobody is known to live."""
@@ -103,24 +125,40 @@ class Detection:
                 self._probe(record)
                 return
 
-    def _probe(self, record: Record) -> None:
-        if self.links.may_dial(record):
+    def _probe(self, record: Record) -> bool:
+        """Dial this peer, unless its address is being dialled or left alone; whether we do."""
+        may = self.links.may_dial(record)
+        if may:
             self.links.dial(Purpose.PROBE, (record.ip_addr, record.port), record.peer)
+        return may
 
     def opened(self, link: Link) -> None:
-        """Any link of ours or to us has opened: its peer is there. A dial that found another peer has failed."""
+        """Any link of ours or to us has opened: its peer is there. A dial that found another peer has failed.
+
+        That we failed to reach others while we reached nobody says nothing any more.
+        """
         expected = link.attempt.peer
         if expected and expected != link.peer:
-            self.unreachable(expected)
+            self._unreachable(expected)
         if link.attempt.address in self.genesis:
             self._met[link.attempt.address] = link.peer
         self._clear(link.peer)
+        if not self.overlay.active:
+            self.suspicions = {}
         if link.purpose is Purpose.PROBE:
+            self.turn.health.better()
             self._probed[link.peer] = link
             self.on_reached(link)
 
-    def unreachable(self, peer: str) -> None:
-        """A dial to this peer failed, and so would one to any other that is said to be there."""
+    def failed(self, attempt: Attempt) -> None:
+        """A dial has failed. One during which we stood still speaks against nobody, and nobody is told of it."""
+        if self.turn.health.stood_still_since(attempt.began):
+            self._askers.pop(attempt.peer, None)
+        else:
+            self._unreachable(attempt.peer)
+
+    def _unreachable(self, peer: str) -> None:
+        """This peer was not found where it should be, nor would any other be that is said to be there."""
         for link, incarnation in self._askers.pop(peer, []):
             if link.end is None:
                 self.links.send(link, Verdict(peer, incarnation, reached=False))
@@ -143,8 +181,10 @@ class Detection:
             del self._probed[link.peer]
         if not link.is_open:
             if link.attempt.peer and reason is not Reason.TOO_MANY:
-                self.unreachable(link.attempt.peer)
+                self.failed(link.attempt)
         elif link.is_neighbour and reason not in _KINDLY:
+            if reason is Reason.PING_TIMEOUT:
+                self.turn.health.worse()
             self._suspect(link.peer)
             entry = self.membership.entries.get(link.peer)
             if entry is not None and link.peer in self.suspicions:
@@ -163,11 +203,13 @@ class Detection:
         suspicion.ours += ours
 
     def _ask_round(self, peer: str, suspicion: Suspicion) -> None:
-        suspicion.rounds += 1
+        waits = self.turn.health.factor
         for link in self._witnesses(peer):
             suspicion.asked[link.peer] = None
             self.links.send(link, Suspect(peer, suspicion.incarnation))
-        self.turn.timers.after(self.turn.config.suspicion_timeout, lambda: self._decide(peer, suspicion), judges=True)
+        self.turn.timers.after(
+            self.turn.config.suspicion_timeout, lambda: self._decide(peer, suspicion, waits), judges=True
+        )
 
     def _witnesses(self, peer: str) -> Sequence[Link]:
         """Neighbours to ask; nobody where each knows others, and forgets for itself whom it can't reach."""
@@ -176,21 +218,32 @@ class Detection:
         links = [link for other, link in self.overlay.active.items() if other != peer and other not in self.suspicions]
         return self.turn.rng.sample(links, min(self.turn.config.witnesses, len(links)))
 
-    def _decide(self, peer: str, suspicion: Suspicion) -> None:
-        """The time-out has passed: claim the failure if two say so, or one twice where there is nobody to ask."""
+    def _decide(self, peer: str, suspicion: Suspicion, waited: int) -> None:
+        """So many time-outs have passed: claim the failure if it is certain, or else ask and try again."""
         if self.suspicions.get(peer) is not suspicion:
             return
         entry = self.membership.entries.get(peer)
         if entry is None or not self.membership.is_alive(peer) or entry.record.incarnation > suspicion.incarnation:
             del self.suspicions[peer]
             return
-        alone = suspicion.ours > 1 and not self._witnesses(peer)
-        if suspicion.ours and (suspicion.theirs or alone):
+        suspicion.waited += waited
+        if self._is_certain(peer, suspicion):
             del self.suspicions[peer]
             self.membership.accuse(peer)
             return
         self._ask_round(peer, suspicion)
         self._probe(entry.record)
+
+    def _is_certain(self, peer: str, suspicion: Suspicion) -> bool:
+        """Two have failed to reach it, or we twice where there is nobody to ask.
+
+        Our health may have got worse since the time-out was set. On our own word alone it counts twice: all others seem
+        gone to one who has been cut off from them.
+        """
+        factor = self.turn.health.factor
+        if suspicion.theirs:
+            return suspicion.ours > 0 and suspicion.waited >= factor
+        return suspicion.ours > 1 and suspicion.waited >= factor**2 and not self._witnesses(peer)
 
     def _clear(self, peer: str) -> None:
         """It has been reached."""
@@ -227,6 +280,7 @@ class Detection:
             self.turn.counts["verdict_unasked"] += 1
             return
         if frame.reached:
+            self.turn.health.worse()
             self._clear(frame.peer)
         else:
             suspicion.theirs[link.peer] = None

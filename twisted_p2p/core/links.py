@@ -31,11 +31,12 @@ class Purpose(enum.Enum):
 
 @attrs.define(eq=False)
 class Attempt:
-    """A dial that has not ended yet. `peer`: who is expected there, if anybody in particular."""
+    """A dial that has not ended yet. `peer`: who is expected there, if anybody in particular. `began`: when."""
 
     purpose: Purpose
     address: Address
     peer: str = ""
+    began: float = 0.0
 
 
 @attrs.define(eq=False)
@@ -127,7 +128,7 @@ class Links:
         now, config = self.turn.now, self.turn.config
         kept = {address: pause for address, pause in self._in_vain.items() if now < pause[0] + config.redial_max}
         _, before = kept.pop(attempt.address, (0.0, config.redial_first / 2))
-        if not found:
+        if not (found or self.turn.health.stood_still_since(attempt.began)):
             pause = min(2 * before, config.redial_max)
             kept[attempt.address] = now + pause, pause
         self._in_vain = kept
@@ -139,7 +140,7 @@ class Links:
             peer: who is expected there; "" for an address that our own user has told us.
         """
         number = next(self._ids)
-        self._attempts[number] = Attempt(purpose, address, peer)
+        self._attempts[number] = Attempt(purpose, address, peer, self.turn.now)
         if peer:
             self._dialling[address] = peer
         self.turn.connect(Dial(number, *address, self.turn.config.dial_timeout))

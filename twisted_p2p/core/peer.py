@@ -348,7 +348,7 @@ class PeerCore:
 
     def _dial_failed(self, attempt: Attempt, reason: Reason) -> None:
         if attempt.peer:
-            self.detection.unreachable(attempt.peer)
+            self.detection.failed(attempt)
             self.overlay.dial_failed(attempt.peer)
         self.join_steps.dial_failed(attempt, reason.value)
 

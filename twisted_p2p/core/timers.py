@@ -8,10 +8,12 @@ from itertools import count
 
 import attrs
 
+from twisted_p2p.core.health import Health
+
 
 @attrs.define(eq=False)
 class Timer:
-    """One deadline. `judges`: it passes judgement on others, so it is put off when we ourselves stood still."""
+    """One deadline. `judges`: it passes judgement on others, so it waits for longer when we ourselves are slow."""
 
     when: float
     call: Callable[[], None] | None
@@ -27,12 +29,13 @@ class Timers:
     """The heap of deadlines of one core."""
 
     now: float = 0.0
+    health: Health = attrs.field(factory=Health)
     _heap: list[tuple[float, int, Timer]] = attrs.field(factory=list)
     _order: count[int] = attrs.field(factory=count)
 
     def after(self, delay: float, call: Callable[[], None], judges: bool = False) -> Timer:
-        """Call `call` in `delay` seconds."""
-        timer = Timer(self.now + delay, call, judges)
+        """Call `call` in `delay` seconds; if it `judges` others, in as many times more as our health asks for."""
+        timer = Timer(self.now + delay * (self.health.factor if judges else 1), call, judges)
         heapq.heappush(self._heap, (timer.when, next(self._order), timer))
         return timer
 
@@ -44,12 +47,16 @@ class Timers:
         return self._heap[0][0] if self._heap else None
 
     def advance(self, now: float, stall: float) -> None:
-        """It is `now`. If the first deadline is overdue by more than `stall`, we stood still: judge nobody by it."""
+        """It is `now`. If the first deadline is overdue by more than `stall`, we stood still: judge nobody by it.
+
+        `stall` is also the time in which we read what has come meanwhile, before anybody is judged.
+        """
         due = self.next_wake
         if due is not None:
             gap = now - max(due, self.now)
             if gap > stall:
-                self._put_off(gap)
+                self._put_off(gap + stall)
+                self.health.stood_still(now)
         self.now = max(self.now, now)
 
     def _put_off(self, gap: float) -> None:

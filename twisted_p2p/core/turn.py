@@ -9,6 +9,7 @@ import attrs
 
 from twisted_p2p.core.actions import Action, Actions, Bundle, Changed, Deliver, Dial, Finished, Gap, Hangup, Write
 from twisted_p2p.core.config import Config
+from twisted_p2p.core.health import Health
 from twisted_p2p.core.timers import Timers
 
 
@@ -27,6 +28,14 @@ class Turn:
     _bytes: dict[int, int] = attrs.field(factory=dict)
     _connections: list[Dial | Hangup] = attrs.field(factory=list)
     _told: list[Deliver | Gap | Changed | Finished] = attrs.field(factory=list)
+
+    def __attrs_post_init__(self) -> None:
+        self.health.most = self.config.health_max
+
+    @property
+    def health(self) -> Health:
+        """Whether we are the slow one."""
+        return self.timers.health
 
     @property
     def now(self) -> float:

@@ -1,8 +1,8 @@
 """A network of PeerCores in virtual time: one process, one heap, one seed.
 
 It runs the shipped core unchanged and carries the wire's real bytes. Links are TCP as a peer sees it: what was written
-arrives in order after a latency, or stalls while the way is cut or the reader is stopped, or is lost with the
-connection. Who writes faster than the other end reads is told that the link is congested.
+arrives in order after a latency, later where packets are lost, or stalls while the way is cut or the reader is stopped,
+or is lost with the connection. Who writes faster than the other end reads is told that the link is congested.
 """
 
 from __future__ import annotations
@@ -28,6 +28,14 @@ BEGINNING = 1_600_000_000.0
 """When a world begins, in seconds since 1970."""
 WINDOW = 262_144
 """Bytes that a connection holds in each direction before its writer is told that it is congested."""
+RETRANSMISSION, SYN_RETRANSMISSION = 0.2, 1.0
+"""Seconds until TCP sends again what was lost, and what was to open a connection; doubles with each further loss.
+
+RFC 6298, with Linux's least time-out. That later writes betray an earlier loss sooner is left out."""
+
+
+Way = tuple[SimPeer, SimPeer]
+"""From whom to whom."""
 
 
 @attrs.define(eq=False)
@@ -88,6 +96,7 @@ class World:
         seed: all chance in it comes from this.
         latency: one way, seconds, at least and at most; drawn anew for each write, without changing their order.
         bandwidth: bytes a second that each direction of a connection carries; 0: any number.
+        loss: the share of packets that are lost on the way, 0 to 1. TCP sends them again: all that shows is lateness.
     """
 
     def __init__(
@@ -98,8 +107,9 @@ class World:
         latency: tuple[float, float] = (0.0005, 0.005),
         verifier: IVerifier | None = None,
         bandwidth: float = 0.0,
+        loss: float = 0.0,
     ) -> None:
-        self.bandwidth = bandwidth
+        self.bandwidth, self.loss = bandwidth, loss
         self.seed, self.config, self.network, self.latency = seed, config, network, latency
         self.rng = random.Random(seed)
         self.verifier: IVerifier = CheapVerifier() if verifier is None else verifier
@@ -111,7 +121,9 @@ class World:
         """Called with whatever a peer writes to a link."""
         self._heap: list[tuple[float, int, Call | Callable[[], object]]] = []
         self._order = count()
-        self._cuts: dict[tuple[SimPeer, SimPeer], list[Callable[[], object]]] = {}
+        self._cuts: dict[Way, None] = {}
+        self._unplugged: dict[SimPeer, None] = {}
+        self._stalled: dict[Way, list[Callable[[], object]]] = {}
 
     # --- time
 
@@ -197,19 +209,32 @@ class World:
 
     def cut(self, source: SimPeer, target: SimPeer, both: bool = True) -> None:
         """From now on nothing gets from `source` to `target`, nor back if `both`."""
-        self._cuts.setdefault((source, target), [])
+        self._cuts[source, target] = None
         if both:
-            self._cuts.setdefault((target, source), [])
+            self._cuts[target, source] = None
 
     def heal(self, left: Sequence[SimPeer] = (), right: Sequence[SimPeer] = ()) -> None:
-        """All ways are open again, or those between two groups; what stalled goes on its way."""
-        cuts, self._cuts = self._cuts, {}
-        for (source, target), stalled in cuts.items():
-            if left and not ((source in left and target in right) or (source in right and target in left)):
-                self._cuts[source, target] = stalled
-                continue
-            for go in stalled:
+        """All ways that were cut are open again, or those between two groups; what stalled goes on its way."""
+        between = {way for one in left for other in right for way in ((one, other), (other, one))}
+        self._cuts = {way: None for way in self._cuts if left and way not in between}
+        self._release()
+
+    def unplug(self, peer: SimPeer) -> None:
+        """From now on nothing gets to this peer, nor from it, as if its cable were drawn."""
+        self._unplugged[peer] = None
+
+    def plug(self, peer: SimPeer) -> None:
+        """It is connected again; what stalled goes on its way."""
+        self._unplugged.pop(peer, None)
+        self._release()
+
+    def _release(self) -> None:
+        for way in [way for way in self._stalled if self._is_open(way)]:
+            for go in self._stalled.pop(way):
                 go()
+
+    def _is_open(self, way: Way) -> bool:
+        return way not in self._cuts and way[0] not in self._unplugged and way[1] not in self._unplugged
 
     def partition(self, left: Sequence[SimPeer], right: Sequence[SimPeer]) -> None:
         """Cut every way between two groups."""
@@ -217,17 +242,21 @@ class World:
             for other in right:
                 self.cut(one, other)
 
-    def _delay(self) -> float:
+    def _delay(self, retransmission: float = RETRANSMISSION) -> float:
+        """Seconds that a packet takes, those included in which it was lost and sent again."""
         least, most = self.latency
-        return least + (most - least) * self.rng.random()
+        delay = least + (most - least) * self.rng.random()
+        while self.loss and self.rng.random() < self.loss:
+            delay += retransmission
+            retransmission *= 2
+        return delay
 
     def _send(self, source: SimPeer, target: SimPeer, go: Callable[[], object]) -> None:
         """Do `go` once the way from `source` to `target` is open."""
-        stalled = self._cuts.get((source, target))
-        if stalled is None:
+        if self._is_open((source, target)):
             go()
         else:
-            stalled.append(go)
+            self._stalled.setdefault((source, target), []).append(go)
 
     def dial(self, peer: SimPeer, action: Dial) -> None:
         """Connect, or fail: at once where nobody listens, after the time-out where no answer comes back."""
@@ -241,9 +270,9 @@ class World:
 
         def answer() -> None:
             if target is None or not target.running:
-                self._due(self.now + self._delay(), fail)
+                self._due(self.now + self._delay(SYN_RETRANSMISSION), fail)
             else:
-                self._send(target, peer, lambda: self._due(self.now + self._delay(), connected))
+                self._send(target, peer, lambda: self._due(self.now + self._delay(SYN_RETRANSMISSION), connected))
 
         def connected() -> None:
             if not outcome and target is not None and target.running and peer.running:
@@ -252,9 +281,9 @@ class World:
 
         self._due(self.now + action.timeout, fail)
         if target is None:
-            self._due(self.now + self._delay(), fail)
+            self._due(self.now + self._delay(SYN_RETRANSMISSION), fail)
         else:
-            self._send(peer, target, lambda: self._due(self.now + self._delay(), answer))
+            self._send(peer, target, lambda: self._due(self.now + self._delay(SYN_RETRANSMISSION), answer))
 
     def _connect(self, peer: SimPeer, target: SimPeer, dial: int) -> None:
         numbers = next(self._order), next(self._order)
@@ -280,7 +309,7 @@ class World:
             self.at(self.now, lambda: peer.do(lambda now: peer.core.congested(action.link, now)))
 
         arrive = partial(self._arrive, connection, pipe, peer, action.lines, size)
-        if self._cuts:
+        if self._cuts or self._unplugged:
             self._send(peer, pipe.reader, lambda: self._carry(pipe, size, arrive))
         else:
             self._carry(pipe, size, arrive)
