@@ -464,3 +464,62 @@ class GenesisTests(SynchronousTestCase):
         probes = len([dial for dial in stage.core.links._attempts.values() if not dial.peer])
         stage.pass_time(60)
         self.assertEqual(len([dial for dial in stage.core.links._attempts.values() if not dial.peer]), probes)
+
+
+class NobodyToJoinTests(JoinCase):
+    """Who is to be joined is a newcomer itself, and was told to join through us."""
+
+    other = Puppet(0x90)
+    addresses = (other.address,)
+
+    def call_each_other(self) -> None:
+        """We find it not ready, and it finds us so."""
+        self.reach(self.other, baseline=False)
+        line = self.stage.meet(self.other, baseline=False)
+        line.send(wire.Bye("not-joined-yet"))
+
+    def next_round(self) -> None:
+        """It is not there when we try again."""
+        while not self.dials():
+            self.stage.pass_time(0.1)
+        self.stage.fail(self.dialled(self.other))
+
+    def test_begins(self) -> None:
+        """The one with the lower id begins a network, once it has tried all its addresses in vain."""
+        self.call_each_other()
+        self.assertFalse(self.ready)
+        self.next_round()
+        self.assertTrue(self.ready)
+        self.stage.pass_time(60)
+        self.assertTrue(self.stage.core.antientropy.has_baseline)
+
+    def test_does_not_begin(self) -> None:
+        """The one with the higher id waits for it, and so does one that nobody has called."""
+        self.next_round()
+        self.assertFalse(self.ready)
+        self.stage = Stage(joined=False)
+        lower = self.other = Puppet(0x10)
+        self.stage.perform(self.stage.core.join([lower.address], self.stage.now))
+        self.call_each_other()
+        self.next_round()
+        self.assertFalse(self.ready)
+
+    def test_there_is_a_network(self) -> None:
+        """If there is a network after all, it is joined."""
+        self.call_each_other()
+        while not self.dials():
+            self.stage.pass_time(0.1)
+        line = self.reach(self.other)
+        line.send(wire.ResponseRandomNode(None))
+        self.assertFalse(self.ready)
+        self.accept(line)
+        self.assertTrue(self.ready)
+
+    def test_neighbours_before(self) -> None:
+        """A newcomer that was our neighbour before is sent our positions: it can join by us."""
+        friend = self.stage.meet(Puppet(0x20), baseline=False)
+        self.assertTrue(friend.become_neighbour(urgent=True))
+        friend.take_all()
+        self.call_each_other()
+        self.next_round()
+        self.assertIn(wire.Digest("streams", {}), friend.take())

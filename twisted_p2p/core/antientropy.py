@@ -241,9 +241,17 @@ class AntiEntropy:
         return True
 
     def _adopted(self) -> None:
-        self._asked, self._waiting, self._after = None, [], ""
         self.has_baseline, self.alone = True, False
         self.on_baseline()
+        self._begin_all()
+
+    def be_alone(self) -> None:
+        """There is nobody whose positions we could adopt: those that we have are the baseline."""
+        self.has_baseline = self.alone = True
+        self._begin_all()
+
+    def _begin_all(self) -> None:
+        self._asked, self._waiting, self._after = None, [], ""
         for flow in list(self.spread.flows.values()):
             if not flow.live:
                 self._begin(flow.link)

@@ -43,6 +43,8 @@ class Join:
     _rounds: int = 0
     _newcomers: dict[str, None] = attrs.field(factory=dict)
     """Peers that we were told to join through, and that had not joined themselves."""
+    _begins: bool = False
+    """One of those has called us, too, and its id is the higher one."""
     _genesis: Link | None = None
     _asked: dict[int, None] = attrs.field(factory=dict)
     """Links on which our question waits for its answer: there is one to each."""
@@ -51,7 +53,8 @@ class Join:
     def start(self, addresses: list[Address]) -> None:
         """Join through any of these genesis addresses."""
         self.joining, self._rounds = True, 0
-        self._addresses, self._untried, self._newcomers = addresses, [], {}
+        self._addresses, self._untried = addresses, []
+        self._newcomers, self._begins = {}, False
         self._try_next()
 
     def done(self) -> None:
@@ -80,6 +83,9 @@ class Join:
     def _retry(self, address: Address, reason: str) -> None:
         """That did not work: the next address at once, or all of them again after a pause."""
         if not self.joining:
+            return
+        if self._begins and not self._untried:
+            self.on_alone(True)
             return
         delay = 0.0
         if not self._untried:
@@ -114,11 +120,14 @@ class Join:
             self._genesis = None
 
     def _not_ready(self, link: Link) -> None:
-        """Of two newcomers that were told to join through each other the one with the lower id begins a network."""
+        """Of two newcomers that were told to join through each other the one with the lower id begins a network.
+
+        But it tries all its addresses before: there may be a network already.
+        """
         if link.purpose is Purpose.GENESIS:
             self._newcomers[link.peer] = None
         elif link.peer in self._newcomers and self.overlay.own < link.peer:
-            self.on_alone(True)
+            self._begins = True
 
     # --- steps 2 to 4
 

@@ -396,7 +396,7 @@ class PeerCore:
         """Be a network of one, unless we have one. `wanted`: and that is what we are to be."""
         if not self.antientropy.has_baseline:
             self.membership.enter()
-            self.antientropy.has_baseline = self.antientropy.alone = True
+            self.antientropy.be_alone()
             if wanted:
                 self._become_ready()
 
