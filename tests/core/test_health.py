@@ -96,7 +96,6 @@ class ScoreTests(DetectionCase):
         self.assertEqual(self.stage.take_dials(), [])
 
 
-
 class PatienceTests(DetectionCase):
     """What a peer that is not well does not do."""
 

@@ -147,7 +147,7 @@ def first_detection(seed: int, quick: bool, progress: Progress) -> Table:
     for peers in (32, 64) if quick else (32, 128, 512, 1000):
         each = max(1, peers // 50)
         found = {kind: Found() for kind in ENDS}
-        idle = []
+        idle: list[float] = []
         while len(found["killed"].suspected) < (2 if quick else 12):
             progress(f"detection: {peers} peers, {len(found['killed'].suspected)} of each kind so far")
             idle.append(find(seed + len(idle), peers, each, found))
@@ -181,10 +181,10 @@ def first_detection(seed: int, quick: bool, progress: Progress) -> Table:
         (
             "Killed: the system closes its connections, so its neighbours suspect it at once. Stopped: connections are "
             "accepted, nothing is answered. Unplugged: nothing gets there or back.",
-            f"A probe that takes {LAN.probe_timeout:g} s makes a suspicion; the rest is the wait for the first probe. That"
-            " is what the paper's 1.58 = e/(e - 1) counts.",
-            "A frame of ours is a line on a connection. Besides probing, an idle member keeps some 4 neighbour links, with"
-            " a ping each period in both directions, and compares directories.",
+            f"A probe that takes {LAN.probe_timeout:g} s makes a suspicion; the rest is the wait for the first probe."
+            " That is what the paper's 1.58 = e/(e - 1) counts.",
+            "A frame of ours is a line on a connection. Besides probing, an idle member keeps some 4 neighbour links,"
+            " with a ping each period in both directions, and compares directories.",
         ),
     )
 
@@ -311,7 +311,7 @@ def false_positives(seed: int, quick: bool, progress: Progress) -> Table:
                     got.peers,
                     round(100 * got.false / usual.false, 2) if usual.false else None,
                     round(median(got.times), 1) if got.times else None,
-                    round(quantiles(got.times, n=100)[-1], 1) if len(got.times) > 1 else None,
+                    round(quantiles(got.times, n=100, method="inclusive")[-1], 1) if len(got.times) > 1 else None,
                     round(100 * (got.frames / usual.frames - 1), 1),
                 )
             )
@@ -338,10 +338,10 @@ def false_positives(seed: int, quick: bool, progress: Progress) -> Table:
         ),
         rows,
         (
-            "The paper varies how many members pause, how long, and how long they are back. Ours are a tenth of them, and"
-            " long pauses: below 8 s nobody is suspected for long enough, with or without local health.",
-            "Without: time-outs are never longer, and attempts count during which one stood still oneself. Deadlines are"
-            " put off by a standstill in both.",
+            "The paper varies how many members pause, how long, and how long they are back. Ours are a tenth of them,"
+            " and long pauses: below 8 s nobody is suspected for long enough, with or without local health.",
+            "Without: time-outs are never longer, and attempts count during which one stood still oneself. Deadlines"
+            " are put off by a standstill in both.",
             "Who is back for just 1 ms is declared failed once, since it has no time to refute.",
         ),
     )
