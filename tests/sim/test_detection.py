@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from statistics import quantiles
+from statistics import fmean, quantiles
 
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
@@ -31,15 +31,14 @@ class FoundTests(SynchronousTestCase):
 
         Row 45, at 64 peers; `first_detection` does it with up to a thousand.
         """
-        found = {kind: detection.Found() for kind in detection.ENDS}
-        for seed in range(3):
-            detection.find(seed, 64, 3, found)
-        suspected = [time for each in found.values() for time in each.suspected]
-        self.assertLess(sum(suspected) / len(suspected), 2 * LAN.probe_interval)
-        for each in found.values():
-            self.assertEqual(len(each.everywhere), 9)
-            self.assertLess(max(each.everywhere), 30)
-        self.assertLess(max(found["killed"].suspected), 0.1)
+        failures = [failure for seed in range(3) for failure in detection.find(seed, 64, 3)[0]]
+        suspected = [failure.suspected or 99.0 for failure in failures]
+        self.assertLess(fmean(suspected), 2 * LAN.probe_interval)
+        for failure in failures:
+            self.assertEqual(len(failure.declared), 64 - 9)
+            self.assertLess(max(failure.declared), 30)
+            if failure.kind == "killed":
+                self.assertLess(failure.suspected or 99.0, 0.1)
 
     def test_neighbours_die_too(self) -> None:
         """Who dies together with all its neighbours is found by the others' probes, and nobody else is accused."""
