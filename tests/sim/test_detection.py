@@ -58,21 +58,13 @@ class NotAccusedTests(SynchronousTestCase):
     """Who is there is not declared failed."""
 
     def test_stopped(self) -> None:
-        """A tenth of the members is stopped again and again: without local health they accuse the healthy, with it not.
+        """A tenth is stopped again and again: without local health they accuse the healthy, with it nobody does.
 
         Row 46, at 40 members; `false_positives` does it with 128.
         """
         pauses = Pauses("stopped", 40, 4, 16.384, 0.001, lasting=60)
         self.assertGreater(detection.pause(1, pauses, health=False).peers, 3)
         self.assertEqual(detection.pause(1, pauses).false, 0)
-
-    def test_cut_off(self) -> None:
-        """The same where they run on, and nothing gets to them or from them: to them the whole network seems dead."""
-        pauses = Pauses("cut off", 40, 4, 32.768, 4.096, lasting=60)
-        self.assertGreater(detection.pause(1, pauses, health=False).peers, 20)
-        accused = detection.pause(1, pauses)
-        self.assertEqual(accused.false, 0)
-        self.assertGreater(len(accused.times), 3)
 
     def test_loss(self) -> None:
         """Where a tenth of the packets is lost nobody is declared failed.
@@ -138,6 +130,28 @@ class NotAccusedTests(SynchronousTestCase):
         world.plug(members[5])
         self.assertEqual(settles(world, 30), [])
         self.assertEqual(set(told(members, Kind.FAILED)), {members[5].peer})
+
+
+class TableTests(SynchronousTestCase):
+    """The papers' experiments, at a small size."""
+
+    def test_tables(self) -> None:
+        """Each has as many figures in a row as it names, and says what is being done; they are as good as they should.
+
+        A tenth of 32 members are cut off again and again (row 46): with local health, too, they accuse nobody.
+        """
+        said: list[str] = []
+        found = {table.name: table for table in detection.tables(1, True, said.append)}
+        self.assertEqual(list(found), ["first_detection", "false_positives", "losses"])
+        self.assertGreater(len(said), 5)
+        for table in found.values():
+            self.assertEqual({len(row) for row in table.rows}, {len(table.columns)})
+            self.assertIn(table.title, table.text())
+        for row in found["first_detection"].rows:
+            self.assertLess(dict(zip(found["first_detection"].columns, row, strict=True))["mean, periods"], 2)
+        for row in found["false_positives"].rows[:-2]:
+            accused = dict(zip(found["false_positives"].columns, row, strict=True))["healthy peers accused"]
+            self.assertEqual(bool(accused), row[3] == "without", row)
 
 
 class DirectoryTests(SynchronousTestCase):
@@ -251,25 +265,25 @@ class LatencyTests(SynchronousTestCase):
 
     def latency(self, churn: bool) -> float:
         """Seconds within which 99 of 100 deliveries happened, while peers may come and go."""
-        world = Network(1, 60)
+        world = Network(1, 40)
         members = list(world.peers)
         took: list[float] = []
         for peer in members:
             peer.sink = lambda what: None if isinstance(what, Changed) else took.extend(_ages(world, what))
-        for number in range(10):
+        for number in range(6):
             for _ in range(10):
                 say(world.rng.sample(members, 10))
                 world.run(0.1)
             if churn:
-                for _ in range(5):
-                    world.newcomer(name=f"guest {number} {_}")
-                for guest in world.running[60:70]:
-                    guest.kill() if number % 2 else guest.leave()
-        self.assertGreater(len(took), 50_000)
+                for guest in range(5):
+                    world.newcomer(name=f"guest {number} {guest}")
+                for peer in world.running[40:50]:
+                    peer.kill() if number % 2 else peer.leave()
+        self.assertGreater(len(took), 20_000)
         return quantiles(took, n=100)[-1]
 
     def test_churn(self) -> None:
-        """Messages take as long while half as many peers again come, leave and die (row 60, at 60 peers)."""
+        """Messages take as long while half as many peers again come, leave and die (row 60, at 40 peers)."""
         self.assertLess(self.latency(churn=True), 1.2 * self.latency(churn=False) + 0.005)
 
 
