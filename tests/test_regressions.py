@@ -12,6 +12,7 @@ from tests.net.memory import Net
 from twisted_p2p.core import wire
 from twisted_p2p.core.actions import Kind
 from twisted_p2p.core.config import LAN
+from twisted_p2p.core.health import Health
 from twisted_p2p.core.membership import claim_order
 from twisted_p2p.core.timers import Timers
 from twisted_p2p.errors import BadNetworkName, P2PError
@@ -69,14 +70,14 @@ class StallTests(SynchronousTestCase):
     """Having stood still puts off each judgement once."""
 
     def test_ten_reads_after_a_stop(self) -> None:
-        """After a stop of 30 s, and ten reads before the wake, a judgement is 30 s later, not 300."""
-        timers = Timers()
+        """After a stop of 30 s, and ten reads before the wake, a judgement is 30 s and a moment later, not 300."""
+        timers = Timers(health=Health(most=8))
         timers.after(1, lambda: None)
         timers.after(10, lambda: None, judges=True)
         for _ in range(10):
             timers.advance(31, 1.0)
         timers.fire()
-        self.assertEqual(timers.next_wake, 40)
+        self.assertEqual((timers.next_wake, timers.health.score), (41, 1))
 
     def test_dead_neighbour_after_a_stop(self) -> None:
         """A neighbour that died while we stood still is dropped soon, however much others sent us meanwhile."""

@@ -48,6 +48,11 @@ class ProfileTests(SynchronousTestCase):
         dead_witnesses_noticed = silence_noticed(LAN)
         self.assertLess(once + dead_witnesses_noticed, 30)
 
+    def test_one_round(self) -> None:
+        """The first round of a suspicion is long enough for its witnesses to have failed, too."""
+        for config in (LAN, WAN):
+            self.assertEqual(suspicion_ends(config), config.suspicion_timeout)
+
     def test_detection_elsewhere(self) -> None:
         """The other profiles' promises follow from the same sum: a WAN takes longer than a LAN, a test seconds."""
         sums = {name: silence_noticed(config) + suspicion_ends(config) for name, config in PROFILES.items()}
@@ -71,6 +76,7 @@ class ProfileTests(SynchronousTestCase):
         """What waits for something waits longer than that takes."""
         self.each(lambda c: c.ping_timeout > 2 * c.ping_interval, "one lost round is no death")
         self.each(lambda c: c.handshake_timeout > c.dial_timeout, "a handshake")
+        self.each(lambda c: c.probe_timeout < c.dial_timeout, "others are asked while a probe is still under way")
         self.each(lambda c: c.linger > c.graft_timeout * 3, "a probe can compare twice before its link ends")
         self.each(lambda c: c.sync_interval > c.graft_timeout, "a comparison")
         self.each(lambda c: c.paused_timeout > c.ping_timeout, "a slow neighbour")

@@ -44,7 +44,7 @@ class PlanTests(SynchronousTestCase):
         """Every fault can happen, more than once, whoever is left to suffer it."""
         for what in fuzz.FAULTS:
             steps = tuple(fuzz.Step(at, what, chance) for chance, at in enumerate((1.0, 1.5, 2.0, 9.0)))
-            plan = fuzz.Plan(1, 5, fuzz.draw(1).config, (0.001, 0.01), 0.0, steps)
+            plan = fuzz.Plan(1, 5, fuzz.draw(1).config, (0.001, 0.01), 0.0, 0.0, steps)
             result = fuzz.play(plan)
             self.assertEqual((what, result.happened[what], list(result.violations)), (what, 4, []))
 

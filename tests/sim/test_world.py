@@ -162,6 +162,33 @@ class DialTests(NetworkCase):
             self.world.run(5)
             self.assertEqual(self.seen(self.one), [("failed", 7)])
 
+    def test_unplugged(self) -> None:
+        """Nor does a dial get to or from one whose cable is drawn, before it is plugged in again."""
+        for number in (0, 1):
+            self.setUp()
+            self.world.unplug(self.one if number == 0 else self.two)
+            self.dial(self.one, self.two)
+            self.world.run(5)
+            self.assertEqual(self.seen(self.one), [("failed", 7)])
+        self.world.plug(self.one)
+        self.world.plug(self.two)
+        self.dial(self.one, self.two)
+        self.world.run(1)
+        self.assertEqual(self.seen(self.one)[-1], ("up", 7))
+
+    def test_lost(self) -> None:
+        """Where the first packet of a connection is lost it is sent again after a second, and then after two more."""
+        found = set()
+        for seed in range(100):
+            self.setUp()
+            self.world.rng.seed(seed)
+            self.world.loss = 0.5
+            self.dial(self.one, self.two)
+            while not self.seen(self.one):
+                self.world.run(0.05)
+            found.add((self.seen(self.one)[0][0], round(self.world.now - BEGINNING - 0.2)))
+        self.assertEqual(found, {("up", 0), ("up", 1), ("up", 2), ("up", 3), ("failed", 4)})
+
     def test_frozen(self) -> None:
         """The system of a stopped process still accepts connections."""
         self.two.freeze()
@@ -222,6 +249,42 @@ class StreamTests(NetworkCase):
         self.world.heal([self.two], [self.one])
         self.world.run(1)
         self.assertEqual(self.lines(self.two), [b"a"])
+
+    def test_unplugged(self) -> None:
+        """What is written to or from one whose cable is drawn arrives, in order, once nothing is in the way."""
+        self.world.unplug(self.two)
+        self.write(b"a")
+        self.world.cut(self.one, self.two)
+        self.write(b"b")
+        self.world.write(self.two, Write(self.back, [b"c"]))
+        self.world.plug(self.two)
+        self.world.run(10)
+        self.assertEqual((self.lines(self.two), self.lines(self.one)), ([], []))
+        self.world.unplug(self.one)
+        self.world.heal()
+        self.write(b"d")
+        self.world.run(10)
+        self.assertEqual((self.lines(self.two), self.lines(self.one)), ([], []))
+        self.world.plug(self.one)
+        self.world.run(1)
+        self.assertEqual((self.lines(self.two), self.lines(self.one)), ([b"a", b"b", b"d"], [b"c"]))
+
+    def test_lost(self) -> None:
+        """What is lost arrives later, by a fifth of a second or more, all in order; some of it is on time."""
+        self.world.loss = 0.3
+        lines = [b"%d" % number for number in range(300)]
+        took = []
+        for line in lines:
+            self.write(line)
+            began = self.world.now
+            while self.lines(self.two)[-1:] != [line]:
+                self.world.run(0.01)
+            took.append(self.world.now - began)
+        self.assertEqual(self.lines(self.two), lines)
+        on_time = sum(time < 0.15 for time in took)
+        once = sum(0.25 < time < 0.35 for time in took)
+        twice = sum(0.65 < time < 0.75 for time in took)
+        self.assertTrue(190 < on_time < 230 and 40 < once < 85 and 8 < twice < 40, (on_time, once, twice))
 
     def test_frozen(self) -> None:
         """A stopped process reads nothing, is woken for nothing, and has it all when it goes on."""

@@ -76,8 +76,8 @@ class Config:
     stall: float = 1.0
     """A timer that fires later than this means that we stood still, and nobody is judged by that time."""
     health_max: int = 8
-    """Who is slow itself judges others by time-outs that are up to so many times longer, and once. Lifeguard's S, with
-    which its false positives become fifty times rarer."""
+    """Who is slow itself judges others by time-outs that are longer by up to so many times. Lifeguard's S, with which
+    its false positives become fifty times rarer."""
 
     # --- joining
     retry_first: float = 0.5

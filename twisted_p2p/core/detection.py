@@ -237,13 +237,13 @@ class Detection:
     def _is_certain(self, peer: str, suspicion: Suspicion) -> bool:
         """Two have failed to reach it, or we twice where there is nobody to ask.
 
-        Our health may have got worse since the time-out was set. On our own word alone it counts twice: all others seem
-        gone to one who has been cut off from them.
+        Our health may have got worse since the time-out was set. On our own word alone it counts for far more, minutes
+        if two neighbours fell silent, and hours if four did: it is rather we who have been cut off.
         """
         factor = self.turn.health.factor
         if suspicion.theirs:
             return suspicion.ours > 0 and suspicion.waited >= factor
-        return suspicion.ours > 1 and suspicion.waited >= factor**2 and not self._witnesses(peer)
+        return suspicion.ours > 1 and suspicion.waited >= factor**factor and not self._witnesses(peer)
 
     def _clear(self, peer: str) -> None:
         """It has been reached."""

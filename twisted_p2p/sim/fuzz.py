@@ -74,6 +74,7 @@ class Plan:
     config: Config
     latency: tuple[float, float]
     bandwidth: float
+    loss: float
     steps: tuple[Step, ...]
 
 
@@ -282,6 +283,13 @@ def _narrow_links(play: Play, rng: random.Random) -> None:
 
 
 @fault
+def _unplug(play: Play, rng: random.Random) -> None:
+    peer = play.someone(rng)
+    play.world.unplug(peer)
+    play.later(rng.choice((1, 10, 30)), lambda: play.world.plug(peer))
+
+
+@fault
 def _slow_reader(play: Play, rng: random.Random) -> None:
     peer = play.someone(rng)
     peer.read_rate = rng.choice((3_000, 30_000))
@@ -326,6 +334,7 @@ def draw(seed: int, peers: int = PEERS) -> Plan:
         config,
         rng.choice(((0.0005, 0.005), (0.01, 0.1), (0.05, 0.4))),
         rng.choice((0.0, 0.0, 100_000.0)),
+        rng.choice((0.0, 0.0, 0.0, 0.05)),
         tuple(sorted(steps, key=lambda step: step.at)),
     )
 
@@ -343,7 +352,7 @@ class Result:
 
 def play(plan: Plan) -> Result:
     """Play a plan; the contract is checked once all has come to rest."""
-    world = World(plan.seed, config=plan.config, latency=plan.latency, bandwidth=plan.bandwidth)
+    world = World(plan.seed, config=plan.config, latency=plan.latency, bandwidth=plan.bandwidth, loss=plan.loss)
     playing = Play(world, plan)
     world.genesis()
     for _ in range(plan.peers - 1):
@@ -387,7 +396,8 @@ def describe(plan: Plan) -> str:
         if getattr(plan.config, field.name) != getattr(LAN, field.name)
     ]
     lines = [
-        f"  {plan.peers} peers, latency {plan.latency[0]:g} to {plan.latency[1]:g} s, {plan.bandwidth:g} bytes/s",
+        f"  {plan.peers} peers, latency {plan.latency[0]:g} to {plan.latency[1]:g} s, {plan.bandwidth:g} bytes/s,"
+        f" {plan.loss:.0%} of the packets lost",
         f"  {', '.join(unusual)}",
         *(f"  {step}" for step in plan.steps),
     ]
