@@ -132,6 +132,15 @@ GOOD = [
         (("flood", 3.0), ("one sender", 0.0), ("many senders", 0.04)),
     ),
     Table("plumtree_hops", "", "", ("", "ours"), (("many senders, at most", 19),)),
+    Table("first_detection", "", "", ("peers", "mean, periods"), ((32, 1.9), (1000, 2.0))),
+    Table(
+        "false_positives",
+        "",
+        "",
+        ("paused members are", "for s", "then back for s", "local health", "at healthy members"),
+        (("stopped", 16.0, 4.0, "without", 9), ("stopped", 16.0, 4.0, "with", 0), ("paper", None, None, "with", 5)),
+    ),
+    Table("losses", "", "", ("peers", "loss, %", "live peers declared failed"), ((17, 10.0, 0), (17, 30.0, 9))),
 ]
 
 
@@ -164,6 +173,9 @@ class VerdictTests(SynchronousTestCase):
             ("plumtree_counts", 1, 1, 0.011, "one sender"),
             ("plumtree_counts", 2, 1, 0.051, "many senders"),
             ("plumtree_hops", 0, 1, 21, "21 hops"),
+            ("first_detection", 1, 1, 2.1, "1000 peers: a failure is suspected after 2.1 periods"),
+            ("false_positives", 1, 4, 1, "told 1 times that a healthy peer has failed"),
+            ("losses", 0, 2, 1, "10.0 % loss: 1 live ones"),
         ):
             [found] = self.changed(name, row, column, cell)
             self.assertIn(words, found)
@@ -190,11 +202,7 @@ class OutputTests(SynchronousTestCase):
         words = ["paper", "--json", str(folder / "f.json"), "--plots", str(folder / "plots")]
         for tables, code, last in (
             (GOOD, 0, "All figures are as good as they are to be."),
-            (
-                [*GOOD[:-1], attrs.evolve(GOOD[-1], rows=(("many senders, at most", 30),))],
-                1,
-                "NOT REACHED many senders",
-            ),
+            ([*GOOD[:-1], attrs.evolve(GOOD[-1], rows=((17, 10.0, 3),))], 1, "NOT REACHED 17 peers, 10.0 % loss"),
         ):
             with mock.patch.object(report, "run", return_value=tables), mock.patch("builtins.print") as printed:
                 self.assertEqual(main(words), code)
@@ -202,6 +210,13 @@ class OutputTests(SynchronousTestCase):
             self.assertIn(last, text[-1])
         self.assertEqual(set(json.loads((folder / "f.json").read_text())), {table.name for table in GOOD})
         self.assertIn("hyparview_healing_cycles_until_healed.svg", [path.name for path in (folder / "plots").iterdir()])
+
+    def test_parts(self) -> None:
+        """`--only` leaves the other parts out."""
+        with mock.patch.object(report, "run", return_value=GOOD[:1]) as run, mock.patch("builtins.print"):
+            main(["paper", "--only", "tree", "--only", "detection"])
+            main(["paper"])
+        self.assertEqual([call.args[-1] for call in run.call_args_list], [["tree", "detection"], report.PARTS])
 
     def test_pictures_repeat(self) -> None:
         """The same table gives the same file."""

@@ -128,6 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     paper.add_argument("--seed", type=int, default=0, help="all chance comes from it")
     paper.add_argument("--cycles", type=int, default=50, help="for the overlay to settle; the papers: 50")
+    paper.add_argument("--only", choices=papers.PARTS, action="append", help="one part; may be repeated")
     paper.add_argument("--json", type=Path, metavar="FILE", help="where the tables are written to as JSON, too")
     paper.add_argument("--plots", type=Path, metavar="FOLDER", help="where pictures are drawn (needs matplotlib)")
     options = parser.parse_args(argv)
@@ -186,7 +187,7 @@ def _paper(options: argparse.Namespace) -> int:
     def progress(what: str) -> None:
         print(f"  {time.perf_counter() - begin:6.0f} s  {what}", file=sys.stderr, flush=True)
 
-    tables = papers.run(options.peers, options.seed, options.cycles, progress)
+    tables = papers.run(options.peers, options.seed, options.cycles, progress, options.only or papers.PARTS)
     print("\n\n".join(table.text() for table in tables))
     found = papers.verdicts(tables)
     print("\n" + ("\n".join(f"NOT REACHED {what}" for what in found) or "All figures are as good as they are to be."))

@@ -8,7 +8,7 @@ from math import log
 
 import attrs
 
-from twisted_p2p.sim.paper import overlay, tree
+from twisted_p2p.sim.paper import detection, overlay, tree
 from twisted_p2p.sim.paper.network import ACTIVE, FLOOD, apart, build
 from twisted_p2p.sim.paper.tables import Table
 
@@ -16,16 +16,26 @@ LEAST = 200
 """Peers; with fewer nothing is left to measure after 95 % of them have failed."""
 
 
-def run(peers: int, seed: int, cycles: int, progress: Callable[[str], None]) -> list[Table]:
-    """All experiments on one network of so many peers, which had so many cycles to settle."""
-    network = build(peers, seed, cycles, FLOOD, progress)
-    return [
-        apart(lambda: overlay.properties(network)),
-        *overlay.reliability(network, progress),
-        *tree.counts(network, progress),
-        tree.failures(network, progress),
-        tree.churn(network, progress),
-    ]
+PARTS = ("overlay", "tree", "detection")
+"""What may be left out: HyParView's, Plumtree's, and SWIM's and Lifeguard's, which have sizes of their own."""
+QUICK = 1_000
+"""Peers; with fewer the third part is small, too."""
+
+
+def run(
+    peers: int, seed: int, cycles: int, progress: Callable[[str], None], parts: Sequence[str] = PARTS
+) -> list[Table]:
+    """The experiments of these parts; the first two on one network of so many peers, which had so many cycles."""
+    tables = list[Table]()
+    if "overlay" in parts or "tree" in parts:
+        network = build(peers, seed, cycles, FLOOD, progress)
+    if "overlay" in parts:
+        tables += [apart(lambda: overlay.properties(network)), *overlay.reliability(network, progress)]
+    if "tree" in parts:
+        tables += [*tree.counts(network, progress), tree.failures(network, progress), tree.churn(network, progress)]
+    if "detection" in parts:
+        tables += detection.tables(seed, peers < QUICK, progress)
+    return tables
 
 
 def as_json(tables: Sequence[Table]) -> str:
@@ -34,13 +44,8 @@ def as_json(tables: Sequence[Table]) -> str:
 
 
 def verdicts(tables: Sequence[Table]) -> list[str]:
-    """What is not as good as it is to be, a sentence each."""
-    by_name = {table.name: table for table in tables}
-    return [
-        *_graph(by_name["hyparview_graph"]),
-        *_reliability(by_name["hyparview_reliability"]),
-        *_tree(by_name["plumtree_counts"], by_name["plumtree_hops"]),
-    ]
+    """What of these is not as good as it is to be, a sentence each."""
+    return [found for table in tables if table.name in _VERDICTS for found in _VERDICTS[table.name](table)]
 
 
 def _figure(table: Table, row: object, column: str) -> float:
@@ -74,13 +79,46 @@ def _reliability(table: Table) -> list[str]:
     return found
 
 
-def _tree(counts: Table, hops: Table) -> list[str]:
+def _redundancy(table: Table) -> list[str]:
     found = list[str]()
     for row, most in (("one sender", 0.01), ("many senders", 0.05)):
-        redundancy = _figure(counts, row, "ours: RMR")
+        redundancy = _figure(table, row, "ours: RMR")
         if redundancy > most:
             found.append(f"{row}: redundancy {redundancy:.4f}, more than {most}")
-    last = _figure(hops, "many senders, at most", "ours")
-    if last > 20:
-        found.append(f"many senders: the last delivery after {last:g} hops, more than 20")
     return found
+
+
+def _hops(table: Table) -> list[str]:
+    last = _figure(table, "many senders, at most", "ours")
+    return [f"many senders: the last delivery after {last:g} hops, more than 20"] if last > 20 else []
+
+
+def _detection(table: Table) -> list[str]:
+    means = [(row[0], _figure(table, row[0], "mean, periods")) for row in table.rows]
+    return [
+        f"{peers} peers: a failure is suspected after {mean} periods, more than 2" for peers, mean in means if mean > 2
+    ]
+
+
+def _false_positives(table: Table) -> list[str]:
+    """Ours, with local health: nobody who is well accused at anybody who is."""
+    column = table.columns.index("at healthy members")
+    wrong = [row for row in table.rows if row[0] != "paper" and row[3] == "with" and row[column]]
+    return [f"{row[0]} for {row[1]} s: told {row[column]} times that a healthy peer has failed" for row in wrong]
+
+
+def _losses(table: Table) -> list[str]:
+    column = table.columns.index("live peers declared failed")
+    wrong = [row for row in table.rows if row[1] == 10 and row[column]]
+    return [f"{row[0]} peers, {row[1]} % loss: {row[column]} live ones declared failed" for row in wrong]
+
+
+_VERDICTS: dict[str, Callable[[Table], list[str]]] = {
+    "hyparview_graph": _graph,
+    "hyparview_reliability": _reliability,
+    "plumtree_counts": _redundancy,
+    "plumtree_hops": _hops,
+    "first_detection": _detection,
+    "false_positives": _false_positives,
+    "losses": _losses,
+}
