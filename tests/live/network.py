@@ -24,16 +24,21 @@ F = TypeVar("F")
 
 
 class LiveNetwork:
-    """Peers by name; `alive` are those that should know each other."""
+    """Peers by name; `alive` are those that should know each other.
+
+    The network has a name of its own. Peers go on dialling the ports of the dead, and these are soon those of another
+    network, of other tests at the same time: with the same name the two would become one.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._peers = Peers(folder)
+        self.name = f"test-{secrets.token_hex(4)}"
         self.started: list[TwistdPeer] = []
         self.alive: list[TwistdPeer] = []
 
     def start(self, *options: str, host: Host = HERE) -> TwistdPeer:
         """One more peer."""
-        peer = self._peers.peer(*options, host=host)
+        peer = self._peers.peer("--network", self.name, *options, host=host)
         self.started.append(peer)
         self.alive.append(peer)
         return peer

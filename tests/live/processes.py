@@ -142,13 +142,13 @@ class Process:
 
     def destroy(self) -> None:
         """End it whatever it does; nothing where it has ended."""
-        if self.popen.stdin is not None:
-            # Lines may be left for one that is dead.
-            with contextlib.suppress(BrokenPipeError):
-                self.popen.stdin.close()
         if self.popen.poll() is None:
             self.popen.kill()
         self.popen.wait()
+        if self.popen.stdin is not None:
+            # Lines may be left that nobody reads any more.
+            with contextlib.suppress(BrokenPipeError):
+                self.popen.stdin.close()
 
 
 class TwistdPeer(Process):
