@@ -186,3 +186,9 @@ class PatienceTests(DetectionCase):
         self.assertEqual(self.suspected, [CAROL.peer])
         self.stage.meet(DAVE)
         self.assertEqual(self.suspected, [])
+
+    def test_another_there(self) -> None:
+        """That somebody else answers at its address counts also for one who reached nobody before."""
+        self.begin(known=(CAROL,))
+        self.stage.connect(DAVE, self.probe(CAROL)).shake_hands()
+        self.assertEqual(self.suspected, [CAROL.peer])

@@ -137,14 +137,14 @@ class Detection:
 
         That we failed to reach others while we reached nobody says nothing any more.
         """
+        if not self.overlay.active:
+            self.suspicions = {}
         expected = link.attempt.peer
         if expected and expected != link.peer:
             self._unreachable(expected)
         if link.attempt.address in self.genesis:
             self._met[link.attempt.address] = link.peer
         self._clear(link.peer)
-        if not self.overlay.active:
-            self.suspicions = {}
         if link.purpose is Purpose.PROBE:
             self.turn.health.better()
             self._probed[link.peer] = link
