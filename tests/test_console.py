@@ -72,6 +72,7 @@ class WordsTests(SynchronousTestCase):
         """The usual reasons have a sentence that says what to do; the others are named."""
         for reason, words in (
             (Reason.UNREACHABLE, "Nobody answers at h:1; is the genesis running?"),
+            (Reason.NO_RESOURCES, "see ulimit -n"),
             (Reason.WRONG_NETWORK, "not in the network mine, but in another one"),
             (Reason.WRONG_VERSION, "another version"),
             (Reason.OWN_ADDRESS, "this peer's own address"),

@@ -59,6 +59,7 @@ def readable(text: str) -> str:
 
 _WHY = {
     "unreachable": "Nobody answers at {address}; is the genesis running?",
+    "no-resources": "This process can open no connection to {address}: too many are open; see ulimit -n.",
     "wrong-network": "The peer at {address} is not in the network {network}, but in another one; check the name.",
     "wrong-version": "The peer at {address} speaks another version of the protocol; update the older one.",
     "own-address": "{address} is this peer's own address; give the address of another one.",

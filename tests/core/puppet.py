@@ -272,9 +272,9 @@ class Stage:
         self.perform(self.core.link_up(line.number, None if dial is None else dial.dial, self.now))
         return line
 
-    def fail(self, dial: Dial) -> None:
+    def fail(self, dial: Dial, reason: Reason = Reason.UNREACHABLE) -> None:
         """Nobody is where the core has dialled."""
-        self.perform(self.core.dial_failed(dial.dial, self.now))
+        self.perform(self.core.dial_failed(dial.dial, self.now, reason))
 
     def take_dials(self) -> list[Dial]:
         """What was dialled since this was last called."""

@@ -493,14 +493,40 @@ class WitnessTests(DetectionCase):
         self.stage.fail(dial)
         self.assertEqual(self.verdicts(self.alice), [False])
 
-    def test_probe_became_a_neighbour(self) -> None:
-        """A neighbour's link does not say that the neighbour can be reached now: it is dialled."""
+    def test_could_not_try(self) -> None:
+        """A witness that has no descriptor left says nothing, suspects nobody, and may try again at once."""
+        [dial] = self.ask()
+        self.stage.fail(dial, Reason.NO_RESOURCES)
+        self.assertEqual(self.verdicts(self.alice), [])
+        self.assertEqual(self.stage.core.detection.suspicions, {})
+        self.assertEqual(len(self.ask()), 1)
+
+    def test_own_neighbour(self) -> None:
+        """Who is asked about a neighbour of its own pings it, and vouches for it when that is answered, not before."""
         line = self.stage.connect(CAROL, self.ask()[0])
         line.shake_hands()
         self.assertTrue(line.become_neighbour())
         self.alice.take()
-        self.assertEqual(len(self.ask()), 1)
+        line.answers = False
+        line.take_all()
+        self.assertEqual(self.ask(), [])
         self.assertEqual(self.verdicts(self.alice), [])
+        [ping] = line.take_kind(wire.Ping)
+        assert isinstance(ping, wire.Ping)
+        line.send(wire.Pong(ping.n))
+        self.assertEqual(self.verdicts(self.alice), [True])
+
+    def test_own_neighbour_is_gone(self) -> None:
+        """If that one does not answer nothing is said for it."""
+        line = self.stage.connect(CAROL, self.ask()[0])
+        line.shake_hands()
+        self.assertTrue(line.become_neighbour())
+        self.alice.take()
+        line.answers = False
+        self.ask()
+        self.stage.pass_time(LAN.ping_timeout + 0.1)
+        self.assertIsNotNone(line.ended)
+        self.assertNotIn(True, self.verdicts(self.alice))
 
     def test_being_probed(self) -> None:
         """Who is asked about a peer that it has just reached says so, and does not dial it once more."""

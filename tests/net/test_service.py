@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from twisted.internet.error import CannotListenError
+import errno
+
+from twisted.internet.error import CannotListenError, ConnectBindError
 from twisted.internet.testing import MemoryReactorClock, RaisingMemoryReactor
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -10,7 +12,7 @@ from zope.interface.verify import verifyObject
 
 from tests.net.memory import BEGINNING, Net, Wire
 from twisted_p2p.core import wire
-from twisted_p2p.core.actions import Changed, Deliver, Dial, Kind
+from twisted_p2p.core.actions import Changed, Deliver, Dial, Kind, Reason
 from twisted_p2p.core.config import LAN
 from twisted_p2p.errors import CannotListen
 from twisted_p2p.net.dialer import AT_ONCE, Dialer
@@ -344,8 +346,12 @@ class DialerTests(SynchronousTestCase):
         self.reactor = MemoryReactorClock()
         self.reactor.rightNow = BEGINNING
         service = Net().service()
-        self.failed: list[int] = []
-        self.dialer = Dialer(self.reactor, lambda dial: LinkFactory(service, dial), self.failed.append)
+        self.failed: list[tuple[int, Reason]] = []
+        self.dialer = Dialer(self.reactor, lambda dial: LinkFactory(service, dial), self.fail_dial)
+
+    def fail_dial(self, dial: int, reason: Reason) -> None:
+        """A dial has failed."""
+        self.failed.append((dial, reason))
 
     def test_at_once(self) -> None:
         """Further dials wait for their turn, and none is forgotten."""
@@ -356,7 +362,14 @@ class DialerTests(SynchronousTestCase):
             factory = self.reactor.tcpClients[number][2]
             factory.clientConnectionFailed(None, Failure(OSError()))
         self.assertEqual(len(self.reactor.tcpClients), AT_ONCE + 3)
-        self.assertEqual(self.failed, [0, 1, 2])
+        self.assertEqual(self.failed, [(number, Reason.UNREACHABLE) for number in range(3)])
+
+    def test_no_descriptor_left(self) -> None:
+        """A dial that could not even be tried is told from one that found nobody."""
+        for number, error in enumerate((ConnectBindError(errno.EMFILE, "no"), ConnectionRefusedError(111, "no"))):
+            self.dialer.dial(Dial(number, "10.0.0.1", 5050, 4.0))
+            self.reactor.tcpClients[number][2].clientConnectionFailed(None, Failure(error))
+        self.assertEqual(self.failed, [(0, Reason.NO_RESOURCES), (1, Reason.UNREACHABLE)])
 
     def test_addresses(self) -> None:
         """Literal addresses of both kinds are dialled as they are, with the core's time-out."""

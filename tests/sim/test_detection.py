@@ -58,11 +58,11 @@ class NotAccusedTests(SynchronousTestCase):
     """Who is there is not declared failed."""
 
     def test_stopped(self) -> None:
-        """A tenth is stopped again and again: without local health they accuse the healthy, with it nobody does.
+        """A fifth is stopped again and again: without local health they accuse the healthy, with it nobody does.
 
         Row 46, at 40 members; `false_positives` does it with 128.
         """
-        pauses = Pauses("stopped", 40, 4, 16.384, 0.001, lasting=60)
+        pauses = Pauses("stopped", 40, 8, 16.384, 0.001, lasting=60)
         self.assertGreater(detection.pause(1, pauses, health=False).peers, 3)
         self.assertEqual(detection.pause(1, pauses).false, 0)
 

@@ -23,6 +23,7 @@ class Reason(str, enum.Enum):
     PING_TIMEOUT = "ping-timeout"
     STUCK = "stuck"
     UNREACHABLE = "unreachable"
+    NO_RESOURCES = "no-resources"  # we could not even try: no descriptor, memory or port is left
     DONE = "done"  # a short dial that served its purpose
     DISPLACED = "displaced"
     REPLACED = "replaced"  # another link of the same pair took its place

@@ -150,9 +150,13 @@ class Detection:
             self._probed[link.peer] = link
             self.on_reached(link)
 
-    def failed(self, attempt: Attempt) -> None:
-        """A dial has failed. One during which we stood still speaks against nobody, and nobody is told of it."""
-        if self.turn.health.stood_still_since(attempt.began):
+    def failed(self, attempt: Attempt, is_ours: bool = False) -> None:
+        """A dial has failed. One during which we stood still speaks against nobody, and nobody is told of it.
+
+        Args:
+            is_ours: we could not even try; the same holds for that.
+        """
+        if is_ours or self.turn.health.stood_still_since(attempt.began):
             self._askers.pop(attempt.peer, None)
         else:
             self._unreachable(attempt.peer)
@@ -256,14 +260,20 @@ class Detection:
     # --- being a witness
 
     def suspected(self, link: Link, frame: Suspect) -> None:
-        """A neighbour asks us to try a peer: dial it, unless we have just done so, and tell what came of it."""
+        """A neighbour asks us to try a peer: dial it, unless we have just done so, and tell what came of it.
+
+        One that is our neighbour is pinged: if it answers it is there, though it may take no more connections.
+        """
         entry = self.membership.entries.get(frame.peer)
         crowded = len(self._askers) >= _ASKED_MAX and frame.peer not in self._askers
         if entry is None or not link.is_neighbour or frame.peer == self.overlay.own or crowded:
             self.turn.counts["suspect_unknown"] += 1
             return
-        probed = self._probed.get(frame.peer)
-        reached = probed is not None and not probed.is_neighbour
+        neighbour = self.overlay.active.get(frame.peer)
+        if neighbour is not None:
+            self.links.ping(neighbour, lambda: self.links.send(link, Verdict(frame.peer, frame.incarnation, True)))
+            return
+        reached = frame.peer in self._probed
         if reached or self.links.was_in_vain(entry.record):
             self.links.send(link, Verdict(frame.peer, frame.incarnation, reached))
             return

@@ -149,7 +149,7 @@ class Links:
         """The shell could not connect."""
         attempt = self._attempts.pop(dial, None)
         if attempt is not None:
-            self._dialled(attempt, found=False)
+            self._dialled(attempt, found=reason is Reason.NO_RESOURCES)
             self.on_dial_failed(attempt, reason)
 
     def up(self, number: int, dial: int | None) -> None:

@@ -156,10 +156,10 @@ class PeerCore:
         self.links.up(number, dial)
         return self._end(None)
 
-    def dial_failed(self, dial: int, now: float) -> Actions:
-        """The connection asked for by Dial `dial` could not be made."""
+    def dial_failed(self, dial: int, now: float, reason: Reason = Reason.UNREACHABLE) -> Actions:
+        """The connection asked for by Dial `dial` could not be made; NO_RESOURCES: not even tried."""
         self._begin(now)
-        self.links.dial_failed(dial, Reason.UNREACHABLE)
+        self.links.dial_failed(dial, reason)
         return self._end(None)
 
     def link_down(self, number: int, reason: Reason, now: float) -> Actions:
@@ -348,7 +348,7 @@ class PeerCore:
 
     def _dial_failed(self, attempt: Attempt, reason: Reason) -> None:
         if attempt.peer:
-            self.detection.failed(attempt)
+            self.detection.failed(attempt, is_ours=reason is Reason.NO_RESOURCES)
             self.overlay.dial_failed(attempt.peer)
         self.join_steps.dial_failed(attempt, reason.value)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -12,11 +13,13 @@ from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.python.failure import Failure
 
-from twisted_p2p.core.actions import Dial
+from twisted_p2p.core.actions import Dial, Reason
 from twisted_p2p.net.link import LinkFactory
 
 AT_ONCE = 64
 """Connections being made at the same time; further dials wait for their turn."""
+_OURS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL)
+"""Of this process or machine, and not of whoever was dialled."""
 
 
 class Dialer:
@@ -24,10 +27,12 @@ class Dialer:
 
     Args:
         build: the factory for a dial.
-        failed: called with the dial that could not be made.
+        failed: called with the dial that could not be made, and why.
     """
 
-    def __init__(self, reactor: Any, build: Callable[[int], LinkFactory], failed: Callable[[int], None]) -> None:
+    def __init__(
+        self, reactor: Any, build: Callable[[int], LinkFactory], failed: Callable[[int, Reason], None]
+    ) -> None:
         self._reactor, self._build, self._failed = reactor, build, failed
         self._waiting: deque[Dial] = deque()
         self._connecting: dict[int, Deferred[Any]] = {}
@@ -57,7 +62,7 @@ class Dialer:
         def over(result: object) -> None:
             self._connecting.pop(number, None)
             if isinstance(result, Failure) and not self._stopped:
-                self._failed(number)
+                self._failed(number, _reason(result))
             self._next()
 
         attempt.addBoth(over)
@@ -70,3 +75,8 @@ class Dialer:
         if isIPv6Address(host):
             return TCP6ClientEndpoint(self._reactor, host, port, timeout=timeout)
         return HostnameEndpoint(self._reactor, host, port, timeout=timeout)
+
+
+def _reason(failure: Failure) -> Reason:
+    number = getattr(failure.value, "osError", None)
+    return Reason.NO_RESOURCES if number in _OURS else Reason.UNREACHABLE

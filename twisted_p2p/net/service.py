@@ -245,8 +245,8 @@ class PeerService(MultiService):
         if self._closing and not self._links:
             self._closed()
 
-    def _dial_failed(self, dial: int) -> None:
-        self._run(lambda now: self.core.dial_failed(dial, now))
+    def _dial_failed(self, dial: int, reason: Reason) -> None:
+        self._run(lambda now: self.core.dial_failed(dial, now, reason))
 
     def _hang_up(self, action: Hangup) -> None:
         link = self._links.get(action.link)
