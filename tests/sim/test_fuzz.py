@@ -54,7 +54,7 @@ class FoundTests(SynchronousTestCase):
 
     def hold(self, *steps: fuzz.Step) -> None:
         """This plan does not."""
-        plan = fuzz.Plan(1, 5, LAN, (0.05, 0.4), 0.0, steps)
+        plan = fuzz.Plan(1, 5, LAN, (0.05, 0.4), 0.0, 0.0, steps)
         self.assertEqual(list(fuzz.play(plan).violations), [])
 
     def test_behind_in_own_stream(self) -> None:
