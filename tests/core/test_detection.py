@@ -412,6 +412,21 @@ class WitnessTests(DetectionCase):
         self.assertEqual(self.ask(DAVE), [])
         self.assertEqual(self.stage.counts["suspect_unknown"], 1)
 
+    def test_about_ourselves(self) -> None:
+        """Who is asked about itself does nothing: whether it is there is for the other end to find out (row 49)."""
+        own = self.stage.core.membership.own
+        self.alice.send(wire.Suspect(own.peer, own.incarnation))
+        self.assertEqual((self.stage.take_dials(), self.alice.take()), ([], []))
+        self.assertEqual(self.stage.counts["suspect_unknown"], 1)
+
+    def test_about_another_life(self) -> None:
+        """Who is asked about an earlier life answers about that: it is no word about the present one (row 49)."""
+        self.alice.send(wire.JoinedInNetwork(CAROL.record(3)), wire.Suspect(CAROL.peer, CAROL.record(1).incarnation))
+        [dial] = self.stage.take_dials()
+        self.stage.fail(dial)
+        [verdict] = self.alice.take_kind(wire.Verdict)
+        self.assertEqual(verdict.incarnation, CAROL.record(1).incarnation)
+
     def test_stranger(self) -> None:
         """Only neighbours may ask."""
         line = self.stage.meet(DAVE)

@@ -352,7 +352,7 @@ def false_positives(seed: int, quick: bool, progress: Progress) -> Table:
         rows,
         (
             "The paper varies how many members pause, how long, and how long they are back. Ours are a tenth of them,"
-            " and long pauses: below 8 s nobody is suspected for long enough, with or without local health.",
+            " and long pauses: those of up to 8 s make nobody accuse the healthy, with or without local health.",
             "Without: time-outs are never longer, and attempts count during which one stood still oneself. Deadlines"
             " are put off by a standstill in both.",
             "Who is back for just 1 ms is declared failed once, since it has no time to refute.",
