@@ -81,7 +81,7 @@ class Config:
 
     # --- joining
     retry_first: float = 0.5
-    retry_max: float = 15.0
+    retry_max: float = 5.0
     """Back-off between attempts to join: doubles from first to max, times a random factor from 0.5 to 1.5."""
 
     # --- broadcast
@@ -97,7 +97,7 @@ class Config:
     """From one witness of the tree to the next."""
     prune_delay: float = 0.2
     """From a witness to the PRUNEs that follow from it: by then it, and any better one, has reached everybody."""
-    reference_keep: float = 5.0
+    reference_keep: float = 3.0
     """How long an origin that says nothing more stays the one whose bundles are witnesses. A few times as long as from
     one to the next."""
     frontier_interval: float = 0.1
@@ -155,7 +155,7 @@ WAN = Config(
     probe_timeout=3.0,
     suspicion_timeout=12.0,
     prune_interval=3.0,
-    reference_keep=15.0,
+    reference_keep=9.0,
     prune_delay=1.0,
     frontier_interval=0.3,
     graft_timeout=3.0,

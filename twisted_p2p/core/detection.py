@@ -149,6 +149,9 @@ class Detection:
             self.turn.health.better()
             self._probed[link.peer] = link
             self.on_reached(link)
+            if link.baseline and not self.membership.is_alive(link.peer):
+                # We had lost each other, and perhaps the overlay is in two pieces.
+                self.overlay.bridge(link)
 
     def failed(self, attempt: Attempt, is_ours: bool = False) -> None:
         """A dial has failed. One during which we stood still speaks against nobody, and nobody is told of it.

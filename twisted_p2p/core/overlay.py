@@ -25,6 +25,8 @@ _FAULTS = (Reason.BAD_FRAME, Reason.BAD_SIGNATURE, Reason.LINE_TOO_LONG)
 
 _IDLE = 60
 """Refill intervals between looks at a full view, which may be too small by now, and at most between requests."""
+_ALL = 10
+"""Refusals in a row that count as everybody's, where more are known."""
 _LEAST = 3
 """With fewer neighbours a peer does not put up with being refused by everybody."""
 
@@ -50,7 +52,7 @@ class Overlay:
     active: dict[str, Link] = attrs.field(factory=dict)
     leaving: bool = False
     _insisting: bool = False
-    """All that we know have refused, and we have too few: the next request is urgent."""
+    """We have too few, and all that we know have refused, or many: the next request is urgent."""
     _requests: dict[str, _Request] = attrs.field(factory=dict)
     _refused: dict[str, float] = attrs.field(factory=dict)
     _refusals: int = 0
@@ -82,21 +84,17 @@ class Overlay:
         self._refill_in(self.turn.jitter(max(interval, self._patience()) if missing > 0 else _IDLE * interval))
         if self.leaving:
             return
+        others = self.membership.living - len(self.active)
+        self._insisting = len(self.active) < _LEAST and self._refusals >= max(1, min(others, _ALL))
         if missing <= 0:
-            self._insisting = False
             return
-        is_lonely = not self._requests and len(self.active) < _LEAST
-        found = False
         for record, urgent in self._candidates():
-            found = True
             if self.links.may_dial(record):
                 missing -= 1
                 self._requests[record.peer] = _Request(urgent=urgent)
                 self.links.dial(Purpose.NEIGHBOUR, (record.ip_addr, record.port), record.peer)
             if not missing:
                 break
-        if not found and self._refused and is_lonely:
-            self._insisting = True
 
     @property
     def _tenfolds(self) -> int:

@@ -14,7 +14,7 @@ PERIOD = 1.0
 CYCLES = 30
 """Broadcasts; the tree of one sender does not change any more after the first few."""
 FAILED = (40, 60, 80)
-AFTER = 5
+AFTER = 8
 """Broadcasts after a failure."""
 CHURN = 0.01
 """Of all peers so many fail in a second, and as many join."""
