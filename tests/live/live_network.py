@@ -40,3 +40,18 @@ def test_life_of_a_network(network: LiveNetwork) -> None:
         assert not [each for each in late.find("message") if each["message"].startswith("hello")]
     for peer in network.started:
         assert "Traceback" not in peer.output
+
+
+def test_a_sample_each(network: LiveNetwork) -> None:
+    """With --max-known nobody knows everybody, and a broadcast reaches them all; who knows everybody is refused."""
+    genesis = network.start("--genesis", "--port", "0", "--max-known", "16")
+    for _ in range(PEERS - 1):
+        network.start("--join", genesis.address, "--max-known", "16")
+    for peer in network.alive:
+        peer.wait("ready")
+    network.talk("hello")
+    known = [len(peer.find("joined")) - len(peer.find("forgotten")) for peer in network.alive]
+    assert max(known) <= 16
+    other = network.start("--join", genesis.address)
+    other.wait_output("use --max-known for both, or none")
+    network.gone(other)
