@@ -179,7 +179,7 @@ class AskingTests(OverlayCase):
         lines[0].send(*(wire.JoinedInNetwork(Puppet(number).record()) for number in range(0x20, 0xF0)))
         asked, end = 0, self.stage.now + seconds
         while self.stage.now < end:
-            self.stage.pass_time(0.05)
+            self.stage.pass_time(0.25)
             for dial in self.stage.take_dials():
                 puppet = Puppet(int(dial.host.rpartition(".")[2]))
                 line = self.stage.connect(puppet, dial)
@@ -191,9 +191,9 @@ class AskingTests(OverlayCase):
 
     def test_all_views_are_full(self) -> None:
         """Who has neighbours enough to get by asks less and less often where one after another refuses."""
-        seldom, often = self.asked_while_refused(4, 60), self.asked_while_refused(2, 60)
-        self.assertTrue(5 <= seldom <= 15, seldom)
-        self.assertTrue(50 <= often <= 200, often)
+        seldom, often = self.asked_while_refused(4, 40), self.asked_while_refused(2, 40)
+        self.assertTrue(5 <= seldom <= 10, seldom)
+        self.assertTrue(25 <= often <= 120, often)
 
     def test_refused_by_all(self) -> None:
         """Who has fewer than three neighbours, and is refused by all that it knows, asks urgently the next time."""
