@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,6 +32,12 @@ SMALL = Size(peers=10, hosts=6, pause=10.0)
 """The pause is long enough for the links of whoever is stopped or cut off to end."""
 FULL = Size(peers=50, hosts=20, pause=60.0)
 """The pause is long enough for whoever is stopped or cut off to be declared failed."""
+
+
+def pytest_configure() -> None:
+    """Shells have what they start in the background ignore Ctrl-C, and so would the peers, which are ended by it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
