@@ -531,6 +531,21 @@ class WitnessTests(DetectionCase):
         line.send(wire.Pong(ping.n))
         self.assertEqual(self.verdicts(self.alice), [True])
 
+    def test_own_neighbour_asked_often(self) -> None:
+        """However often it is asked, there is one ping, and one verdict."""
+        line = self.stage.connect(CAROL, self.ask()[0])
+        line.shake_hands()
+        self.assertTrue(line.become_neighbour())
+        self.alice.take()
+        line.answers = False
+        line.take_all()
+        for _ in range(50):
+            self.ask()
+        [ping] = line.take_kind(wire.Ping)
+        assert isinstance(ping, wire.Ping)
+        line.send(wire.Pong(ping.n))
+        self.assertEqual(self.verdicts(self.alice), [True])
+
     def test_own_neighbour_is_gone(self) -> None:
         """If that one does not answer nothing is said for it."""
         line = self.stage.connect(CAROL, self.ask()[0])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import attrs
+
 from tests.core.puppet import OWN, Line
 from tests.core.test_detection import ALICE, BOB, CAROL, CONFIG, DAVE, PERIOD, TIMEOUT, DetectionCase
 from twisted_p2p.core import wire
@@ -128,16 +130,17 @@ class PatienceTests(DetectionCase):
 
     def test_handshake_and_ping(self) -> None:
         """It waits longer for the proof of a key, and for the answer to a ping."""
-        self.health.score = 1
+        self.begin(ALICE, BOB, config=attrs.evolve(CONFIG, probe_interval=1000.0))
+        self.stage.core.turn.health.score = 1
         line = self.stage.connect(CAROL)
         self.lines[0].answers = False
         begun, ends = self.stage.now, dict[Line, float]()
         while len(ends) < 2:
-            self.health.score = 1
             self.stage.pass_time(0.1)
             ends |= {each: self.stage.now - begun for each in (line, self.lines[0]) if each.ended and each not in ends}
         self.assertTrue(0 < ends[line] - 2 * LAN.handshake_timeout < 0.2)
-        self.assertTrue(0 < ends[self.lines[0]] - 2 * LAN.ping_timeout < 1.3 * LAN.ping_interval)
+        late = ends[self.lines[0]] - 2 * LAN.ping_timeout
+        self.assertTrue(0 < late < 1.3 * LAN.ping_interval, late)
 
     def test_late_probe(self) -> None:
         """It waits longer before a probe without a result makes it ask others."""

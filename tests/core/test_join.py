@@ -515,6 +515,15 @@ class NobodyToJoinTests(JoinCase):
         self.accept(line)
         self.assertTrue(self.ready)
 
+    def test_somebody_answered(self) -> None:
+        """Nor does one begin that has just found a network, though it was not let in yet."""
+        self.call_each_other()
+        while not self.dials():
+            self.stage.pass_time(0.1)
+        self.reach(self.other).close()
+        self.next_round()
+        self.assertFalse(self.ready)
+
     def test_neighbours_before(self) -> None:
         """A newcomer that was our neighbour before is sent our positions: it can join by us."""
         friend = self.stage.meet(Puppet(0x20), baseline=False)

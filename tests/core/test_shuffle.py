@@ -11,7 +11,9 @@ from twisted_p2p.core.config import LAN
 from twisted_p2p.core.shuffle import _WALKS_MAX
 
 KNOWN = 12
-SAMPLE = attrs.evolve(LAN, max_known=KNOWN, active_target=0, ping_interval=1000.0, shuffle_interval=10.0)
+SAMPLE = attrs.evolve(
+    LAN, max_known=KNOWN, active_target=0, ping_interval=1000.0, shuffle_interval=10.0, introductions_interval=0.0
+)
 
 
 class SampleLine(Line):
@@ -137,6 +139,28 @@ class SampleTests(SampleCase):
         sent = [type(frame) for line in (self.one, self.two) for frame in line.take()]
         self.assertFalse({wire.Suspect, wire.FailedInNetwork} & {*sent})
 
+    def test_back(self) -> None:
+        """Who was taken to have failed, and is there after all, is alive again, and the application hears it."""
+        self.test_not_reached()
+        self.assertTrue(self.stage.core.catchup.has_ended((Puppet(0x30).peer, 7)))
+        self.stage.meet(Puppet(0x30))
+        self.assertTrue(self.stage.core.membership.is_alive(Puppet(0x30).peer))
+        self.assertEqual(self.stage.told(Kind.JOINED)[-1], (Kind.JOINED, Puppet(0x30).peer))
+
+    def test_claims_of_others(self) -> None:
+        """What others say of third ones, who can't hear and refute it, counts for nothing, and is not passed on."""
+        self.tell(0x30)
+        self.one.send(wire.FailedInNetwork(self.one.puppet.claim(Puppet(0x30).peer)))
+        self.assertTrue(self.stage.core.membership.is_alive(Puppet(0x30).peer))
+        self.assertEqual(self.two.take(), [])
+
+    def test_half_at_once(self) -> None:
+        """One neighbour can't make a whole sample its own."""
+        self.stage = SampleStage(attrs.evolve(SAMPLE, introductions_interval=1.0))
+        line = self.stage.befriend(Puppet(0x11))
+        line.send(*(wire.JoinedInNetwork(Puppet(number).record()) for number in range(0x30, 0x60)))
+        self.assertEqual(len(self.known()), 1 + KNOWN // 2)
+
     def test_unknown_origin(self) -> None:
         """That an origin is not in the sample does not mean that it is gone."""
         stream = (Puppet(0x70).peer, 7)
@@ -208,6 +232,18 @@ class ShuffleTests(SampleCase):
         self.assertEqual((peers[0], len(peers)), (OWN, 3))
         self.assertLess(set(peers[1:]), {Puppet(number).peer for number in (0x40, 0x41, 0x42)})
         self.assertLess({Puppet(0x30).peer, Puppet(0x31).peer}, set(self.known()))
+
+    def test_longer_than_ours(self) -> None:
+        """A walk goes no further than ours do, and an answer brings no more than was sent."""
+        self.shuffle(self.one, 0x30, hops=20)
+        [frame] = self.two.take()
+        assert isinstance(frame, wire.Shuffle)
+        self.assertEqual(frame.hops, SAMPLE.shuffle_hops - 1)
+        self.stage.pass_time(SAMPLE.shuffle_interval * 1.2)
+        [(own, walk)] = [item for item in self.stage.core.shuffles._walks.items() if item[1].back is None]
+        asked = self.one if walk.to.id == self.one.number else self.two
+        asked.send(wire.Shuffled(own, [Puppet(number).record() for number in range(0x40, 0x60)]))
+        self.assertEqual(len(set(self.known()) - {Puppet(0x11).peer, Puppet(0x22).peer}), walk.size + 1)
 
     def test_comes_back(self) -> None:
         """A walk that has been here before ends here, and the first way back stays open."""

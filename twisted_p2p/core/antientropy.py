@@ -210,7 +210,8 @@ class AntiEntropy:
             peers.append(peer)
             streams += positions
         self.alone = False
-        page = self._facts(peer for peer in peers if peer in self.membership.entries)
+        known = self.membership.is_alive if self.membership.is_sample else self.membership.entries.__contains__
+        page = self._facts(filter(known, peers))
         self.links.send(link, NodesInNetwork(page.nodes, page.claims, streams, following))
 
     def _by_peer(self, after: str) -> Iterator[tuple[str, list[Position]]]:

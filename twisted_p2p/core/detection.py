@@ -149,9 +149,10 @@ class Detection:
             self.turn.health.better()
             self._probed[link.peer] = link
             self.on_reached(link)
-            if link.baseline and not self.membership.is_alive(link.peer):
+            if link.baseline and self.membership.has_failed(link.peer):
                 # We had lost each other, and perhaps the overlay is in two pieces.
                 self.overlay.bridge(link)
+        self.membership.acquit(link.peer)
 
     def failed(self, attempt: Attempt, is_ours: bool = False) -> None:
         """A dial has failed. One during which we stood still speaks against nobody, and nobody is told of it.
@@ -189,7 +190,10 @@ class Detection:
         if not link.is_open:
             if link.attempt.peer and reason is not Reason.TOO_MANY:
                 self.failed(link.attempt)
-        elif link.is_neighbour and reason not in _KINDLY:
+            return
+        if link.is_neighbour:
+            self._askers.pop(link.peer, None)
+        if link.is_neighbour and reason not in _KINDLY:
             if reason is Reason.PING_TIMEOUT:
                 self.turn.health.worse()
             self._suspect(link.peer)
@@ -272,16 +276,16 @@ class Detection:
         if entry is None or not link.is_neighbour or frame.peer == self.overlay.own or crowded:
             self.turn.counts["suspect_unknown"] += 1
             return
-        neighbour = self.overlay.active.get(frame.peer)
+        neighbour, reached = self.overlay.active.get(frame.peer), frame.peer in self._probed
         if neighbour is not None:
-            self.links.ping(neighbour, lambda: self.links.send(link, Verdict(frame.peer, frame.incarnation, True)))
-            return
-        reached = frame.peer in self._probed
-        if reached or self.links.was_in_vain(entry.record):
+            if frame.peer not in self._askers:
+                self.links.ping(neighbour, lambda: self._clear(frame.peer))
+        elif reached or self.links.was_in_vain(entry.record):
             self.links.send(link, Verdict(frame.peer, frame.incarnation, reached))
             return
-        self._probe(entry.record)
-        if self.links.is_dialling(entry.record):
+        else:
+            self._probe(entry.record)
+        if neighbour is not None or self.links.is_dialling(entry.record):
             askers = self._askers.setdefault(frame.peer, [])
             if all(asker is not link for asker, _ in askers):
                 askers.append((link, frame.incarnation))

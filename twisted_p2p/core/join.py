@@ -84,7 +84,8 @@ class Join:
         """That did not work: the next address at once, or all of them again after a pause."""
         if not self.joining:
             return
-        if self._begins and not self._untried:
+        is_let_in = self._genesis is not None or any(link.baseline for link in self.overlay.active.values())
+        if self._begins and not (self._untried or is_let_in):
             self.on_alone(True)
             return
         delay = 0.0
@@ -141,7 +142,7 @@ class Join:
         elif not link.baseline:
             self.links.hang_up(link, Reason.NOT_READY)
         else:
-            self._genesis = link
+            self._genesis, self._begins = link, False
             self._wait(2 * self.turn.config.handshake_timeout)
             if self._rounds > 1:
                 self._stay_with_genesis()

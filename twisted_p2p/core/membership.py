@@ -108,14 +108,15 @@ class Membership:
     _renewals: TokenBuckets = attrs.field(init=False)
     """By peer: new records of one that is known."""
     _introductions: TokenBuckets = attrs.field(init=False)
-    """By neighbour: first records of others."""
+    """By neighbour: first records of others. In a sample they take the place of others: half of it at once at most."""
 
     def __attrs_post_init__(self) -> None:
         config = self.turn.config
         self.digest = BucketDigest(self._text)
         self._accusations = TokenBuckets(config.facts_burst, config.facts_interval)
         self._renewals = TokenBuckets(config.facts_burst, config.facts_interval)
-        self._introductions = TokenBuckets(config.introductions_burst, config.introductions_interval)
+        introductions = config.max_known // 2 or config.introductions_burst
+        self._introductions = TokenBuckets(introductions, config.introductions_interval)
 
     def _text(self, peer: str) -> str:
         entry = self.entries[peer]
@@ -155,6 +156,11 @@ class Membership:
         """Whether the directory believes in this peer."""
         entry = self.entries.get(peer)
         return entry is not None and entry.status == ALIVE
+
+    def has_failed(self, peer: str) -> bool:
+        """Whether the directory holds that this peer has failed."""
+        entry = self.entries.get(peer)
+        return entry is not None and entry.status == FAILED
 
     # --- our own record
 
@@ -198,13 +204,15 @@ class Membership:
         """Take in facts; False if a signature was bad. A fact that is not news is not even checked.
 
         A claim about an incarnation that we have not seen is not taken, since nobody could refute the invention of a
-        high one; anti-entropy brings it again.
+        high one; anti-entropy brings it again. In a sample, where the accused would not hear of it, only our own count.
 
         Args:
             source: who is answerable for introducing peers that are unknown here; "": nobody, there is no bound.
         """
         claimed, newest = dict[str, Claim](), dict[str, Record]()
         for claim in claims:
+            if self.is_sample and claim.accuser != self.signer.peer:
+                continue
             claimed[claim.peer] = max(claimed.get(claim.peer, claim), claim, key=claim_order)
         for record in records:
             newest[record.peer] = max(newest.get(record.peer, record), record, key=record_order)
@@ -348,6 +356,13 @@ class Membership:
         del self.entries[peer]
         self._departed.pop(peer, None)
         self.digest.drop(bucket_of(peer), peer)
+
+    def acquit(self, peer: str) -> None:
+        """A peer is there that is held to have failed. In a sample that was our own opinion, which it can't refute."""
+        entry = self.entries.get(peer)
+        if self.is_sample and entry is not None and entry.claim is not None:
+            self._store(Entry(entry.record))
+            self._tell(entry, self.entries[peer])
 
     def accuse(self, peer: str) -> None:
         """Claim that this peer, at the incarnation that we know, has failed."""

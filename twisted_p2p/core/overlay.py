@@ -85,8 +85,9 @@ class Overlay:
         if self.leaving:
             return
         others = self.membership.living - len(self.active)
-        self._insisting = len(self.active) < _LEAST and self._refusals >= max(1, min(others, _ALL))
+        self._insisting = len(self.active) < min(_LEAST, self.target) and self._refusals >= max(1, min(others, _ALL))
         if missing <= 0:
+            self._offered = []
             return
         for record, urgent in self._candidates():
             if self.links.may_dial(record):

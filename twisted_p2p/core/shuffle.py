@@ -28,11 +28,13 @@ class _Walk:
     Attributes:
         back: by which link; None: it is our own.
         to: by which it went on.
+        size: how many peers it has with it.
         enters: its end is to be our neighbour.
     """
 
     back: Link | None
     to: Link
+    size: int
     enters: bool
 
 
@@ -86,7 +88,7 @@ class Shuffles:
         return list(islice(passive, number))
 
     def _go(self, walk: str, back: Link | None, to: Link, hops: int, nodes: list[Record], enters: bool = False) -> None:
-        self._walks[walk] = _Walk(back, to, enters)
+        self._walks[walk] = _Walk(back, to, len(nodes), enters)
         if len(self._walks) > _WALKS_MAX:
             del self._walks[next(iter(self._walks))]
         self.links.send(to, Shuffle(walk, hops, nodes))
@@ -99,9 +101,10 @@ class Shuffles:
             return
         self._ration.take(link.peer, now)
         others = [other for other in self.overlay.active.values() if other is not link]
-        if frame.hops > 1 and others and frame.walk not in self._walks:
-            self._go(frame.walk, link, self.turn.rng.choice(others), frame.hops - 1, frame.nodes)
-            if frame.hops == self.turn.config.shuffle_hops // 2:
+        hops = min(frame.hops, self.turn.config.shuffle_hops)
+        if hops > 1 and others and frame.walk not in self._walks:
+            self._go(frame.walk, link, self.turn.rng.choice(others), hops - 1, frame.nodes)
+            if hops == self.turn.config.shuffle_hops // 2:
                 self._take_in(link, frame.nodes[:1])
         else:
             self.links.send(link, Shuffled(frame.walk, [self.membership.own, *self._passive(len(frame.nodes))]))
@@ -115,7 +118,7 @@ class Shuffles:
             return
         del self._walks[frame.walk]
         if walk.back is None:
-            self._take_in(link, frame.nodes)
+            self._take_in(link, frame.nodes[: walk.size + 1])
             if walk.enters:
                 ends = [self.membership.entries.get(record.peer) for record in frame.nodes[:1]]
                 self.overlay.offer([end.record for end in ends if end is not None], urgent=True)

@@ -163,7 +163,12 @@ class Tree:
     def drained(self, link: Link) -> None:
         """The link takes more again: what moved meanwhile is told now."""
         flow = self.spread.flows.get(link.id)
-        if flow is not None and flow.moved:
+        if flow is None:
+            return
+        if flow.paused is not None:
+            flow.paused.cancel()
+            flow.paused = None
+        if flow.moved:
             self._tell_soon()
 
     def _tell_soon(self) -> None:

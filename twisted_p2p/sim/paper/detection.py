@@ -191,15 +191,18 @@ def _row(peers: int, failures: Sequence[Failure], idle: float) -> Sequence[Cell]
         *(_periods(some) for some in of_kind),
         _periods(failures),
         1.58,
-        *(round(fmean(min(failure.declared) for failure in some), 1) for some in of_kind),
-        round(max(max(failure.declared) for failure in failures), 1),
+        *(round(fmean(min(failure.declared, default=PATIENCE) for failure in some), 1) for some in of_kind),
+        round(max(max(failure.declared, default=PATIENCE) for failure in failures), 1),
         round(idle, 1),
         2,
     )
 
 
 def _periods(failures: Sequence[Failure]) -> float:
-    return round(fmean(failure.suspected for failure in failures if failure.suspected is not None) / PERIOD, 2)
+    """The mean; one that was never suspected counts as if it had been at the very end."""
+    return round(
+        fmean(PATIENCE if failure.suspected is None else failure.suspected for failure in failures) / PERIOD, 2
+    )
 
 
 # --- how often in error

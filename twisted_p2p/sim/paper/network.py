@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import pickle
 import random
+import traceback
 from collections import Counter, deque
 from collections.abc import Callable
 from typing import TypeVar
@@ -215,6 +216,8 @@ def apart(experiment: Callable[[], T]) -> T:
             with os.fdopen(writing, "wb") as pipe:
                 pickle.dump(experiment(), pipe)
             code = 0
+        except BaseException:  # noqa: BLE001  # whatever it is, the copy ends here
+            traceback.print_exc()
         finally:
             os._exit(code)
     os.close(writing)
