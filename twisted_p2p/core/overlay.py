@@ -60,8 +60,6 @@ class Overlay:
     _faulty: dict[str, float] = attrs.field(factory=dict)
     """Peers whose link ended by a fault, and until when we do not ask them to be neighbours."""
     _offered: list[Record] = attrs.field(factory=list)
-    _urgently: bool = False
-    """Those that were offered are not to refuse."""
     _moving: dict[str, Timer] = attrs.field(factory=dict)
     """Peers that replaced their link with us; the new one is not ours yet."""
     _timer: Timer | None = None
@@ -72,10 +70,15 @@ class Overlay:
 
     # --- asking
 
-    def offer(self, records: Iterable[Record], urgent: bool = False) -> None:
+    def offer(self, records: Iterable[Record]) -> None:
         """Peers to ask before any others: what a join was told to connect to."""
-        self._offered, self._urgently = list(records), urgent
+        self._offered = list(records)
         self.refill()
+
+    def invite(self, record: Record) -> None:
+        """Ask this peer urgently, if neighbours are missing, whoever else is being asked."""
+        if not self.leaving and len(self.active) < self.target and self._may_ask(record):
+            self._request(record, urgent=True)
 
     def refill(self) -> None:
         """Ask as many peers as are missing from the active view."""
@@ -89,13 +92,15 @@ class Overlay:
         if missing <= 0:
             self._offered = []
             return
-        for record, urgent in self._candidates():
-            if self.links.may_dial(record):
-                missing -= 1
-                self._requests[record.peer] = _Request(urgent=urgent)
-                self.links.dial(Purpose.NEIGHBOUR, (record.ip_addr, record.port), record.peer)
+        for record in self._candidates():
+            self._request(record)
+            missing -= 1
             if not missing:
                 break
+
+    def _request(self, record: Record, urgent: bool = False) -> None:
+        self._requests[record.peer] = _Request(urgent=urgent)
+        self.links.dial(Purpose.NEIGHBOUR, (record.ip_addr, record.port), record.peer)
 
     @property
     def _tenfolds(self) -> int:
@@ -117,16 +122,17 @@ class Overlay:
             self._timer.cancel()
         self._timer = self.turn.timers.after(delay, self.refill)
 
-    def _candidates(self) -> Iterator[tuple[Record, bool]]:
-        """Whom to ask, and whether urgently: those that were offered, then all others in random order."""
-        offered, self._offered = [(record, self._urgently) for record in self._offered], []
+    def _candidates(self) -> Iterator[Record]:
+        """Whom to ask: those that were offered, then all others in random order."""
+        offered, self._offered = self._offered, []
         now = self.turn.now
         self._refused = {peer: until for peer, until in self._refused.items() if until > now}
-        for record, urgent in chain(offered, ((record, False) for record in self.membership.drawn())):
-            peer = record.peer
-            is_out = peer == self.own or peer in self.active or peer in self._requests or peer in self._refused
-            if not (is_out or self._is_faulty(peer)):
-                yield record, urgent
+        return filter(self._may_ask, chain(offered, self.membership.drawn()))
+
+    def _may_ask(self, record: Record) -> bool:
+        peer = record.peer
+        is_out = peer == self.own or peer in self.active or peer in self._requests or peer in self._refused
+        return not (is_out or self._is_faulty(peer)) and self.links.may_dial(record)
 
     def ask(self, link: Link, urgent: bool = False) -> None:
         """Ask to be neighbours on an open link that we dialled. An isolated peer is always urgent.
@@ -184,7 +190,7 @@ class Overlay:
         """Seconds before somebody else is asked. Who has enough to get by need not hurry where all views are full."""
         interval = self.turn.config.refill_interval
         most = interval if len(self.active) < _LEAST else _IDLE * interval
-        return min(interval / 5 * 2.0 ** min(self._refusals, 30), most)
+        return min(interval / 5 * 2.0 ** min(max(0, self._refusals - _ALL), 30), most)
 
     def _give_up(self, peer: str) -> None:
         if self._requests.pop(peer, None) is not None:

@@ -120,8 +120,9 @@ class Shuffles:
         if walk.back is None:
             self._take_in(link, frame.nodes[: walk.size + 1])
             if walk.enters:
-                ends = [self.membership.entries.get(record.peer) for record in frame.nodes[:1]]
-                self.overlay.offer([end.record for end in ends if end is not None], urgent=True)
+                end = self.membership.entries.get(frame.nodes[0].peer) if frame.nodes else None
+                if end is not None:
+                    self.overlay.invite(end.record)
         else:
             self.links.send(walk.back, frame)
 
