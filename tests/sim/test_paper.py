@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from functools import cache
 from pathlib import Path
 from unittest import mock
 
@@ -23,15 +24,18 @@ def silent(what: str) -> None:
     """Progress that nobody looks at."""
 
 
+@cache
+def settled() -> Network:
+    """A network that is built once."""
+    return build(PEERS, 0, 3, FLOOD, silent)
+
+
 class NetworkTests(SynchronousTestCase):
     """A small network as the papers have it."""
 
-    network: Network
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        """It has settled."""
-        cls.network = build(PEERS, 0, 3, FLOOD, silent)
+    def setUp(self) -> None:
+        """It has settled; what is done to it is done to copies."""
+        self.network = settled()
 
     def test_overlay(self) -> None:
         """Views are full, symmetric and in one piece; nobody knows more than it may, and samples are full."""
