@@ -34,7 +34,8 @@ class Publishing(threading.Thread):
 
     def __init__(self, peer: TwistdPeer, rate: float, size: int, tick: float = 0.05) -> None:
         super().__init__(daemon=True)
-        self.said = 0
+        self.begun = self.said = 0
+        """How many lines were begun to be typed, and were typed: the peer may have said those between them, or not."""
         self.peer = peer
         self._rate, self._size, self._tick = rate, size, tick
         self._ended = threading.Event()
@@ -45,6 +46,7 @@ class Publishing(threading.Thread):
         with contextlib.suppress(BrokenPipeError):
             while not self._ended.wait(self._tick):
                 due = int((time.monotonic() - began) * self._rate)
+                self.begun = due
                 self.peer.say(*(f"{number} ".ljust(self._size, "x") for number in range(self.said, due)))
                 self.said = due
 
@@ -99,7 +101,7 @@ class Talk:
         self._from_now_on(genesis)
 
     def _from_now_on(self, newcomer: TwistdPeer) -> None:
-        self._since[newcomer.peer] = {origin: each.said for origin, each in self.senders.items()}
+        self._since[newcomer.peer] = {origin: each.begun for origin, each in self.senders.items()}
 
     def go_on(self, seconds: float = 2.0, among: Sequence[TwistdPeer] = ()) -> None:
         """Wait until each sender among these peers, or all alive, has talked for so long, and all of them heard it."""
