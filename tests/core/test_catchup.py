@@ -449,6 +449,13 @@ class ServingTests(CatchUpCase):
             self.stage.broadcast(text)
         self.assertEqual(self.line.take_seqs(), [8])
 
+    def test_behind_a_gap(self) -> None:
+        """What we hold from before a gap of our own is no reason to ask us for what follows it (fuzz seed 301147)."""
+        self.stage.core.spread.skip_to(self.own, 20)
+        self.line.send(wire.Graft([(*self.own, 6)]))
+        self.stage.pass_time(0)
+        self.assertEqual(self.line.take_kind(wire.Floor), [wire.Floor(*self.own, 6, 20, 20)])
+
     def test_unknown_stream(self) -> None:
         """Who asks for a stream that we have never heard of is told that there is none of it."""
         self.line.send(wire.Graft([(*STREAM, 3)]))

@@ -309,9 +309,15 @@ class Spread:
         link.payload += len(line)
 
     def send_floor(self, link: Link, stream: Stream, asked: int) -> None:
-        """Say what we hold of a stream, in place of what was asked for."""
+        """Say what we hold of a stream, in place of what was asked for.
+
+        What is held below that, before a gap of our own, is of no use.
+        """
         position = self.positions.of(stream)
-        self.links.send(link, wire.Floor(*stream, asked, self.log.floor(stream) or position, position))
+        first = self.log.floor(stream) or position
+        if first <= asked < position:
+            first = position
+        self.links.send(link, wire.Floor(*stream, asked, first, position))
 
     def begin_at(self, stream: Stream, position: int) -> None:
         """A stream begins there for us; what was held back before that is of no use."""
