@@ -516,14 +516,19 @@ class WitnessTests(DetectionCase):
         self.assertEqual(self.stage.core.detection.suspicions, {})
         self.assertEqual(len(self.ask()), 1)
 
-    def test_own_neighbour(self) -> None:
-        """Who is asked about a neighbour of its own pings it, and vouches for it when that is answered, not before."""
+    def silent_neighbour(self) -> Line:
+        """Carol has become a neighbour, and answers no ping by herself."""
         line = self.stage.connect(CAROL, self.ask()[0])
         line.shake_hands()
         self.assertTrue(line.become_neighbour())
         self.alice.take()
         line.answers = False
         line.take_all()
+        return line
+
+    def test_own_neighbour(self) -> None:
+        """Who is asked about a neighbour of its own pings it, and vouches for it when that is answered, not before."""
+        line = self.silent_neighbour()
         self.assertEqual(self.ask(), [])
         self.assertEqual(self.verdicts(self.alice), [])
         [ping] = line.take_kind(wire.Ping)
@@ -533,12 +538,7 @@ class WitnessTests(DetectionCase):
 
     def test_own_neighbour_asked_often(self) -> None:
         """However often it is asked, there is one ping, and one verdict."""
-        line = self.stage.connect(CAROL, self.ask()[0])
-        line.shake_hands()
-        self.assertTrue(line.become_neighbour())
-        self.alice.take()
-        line.answers = False
-        line.take_all()
+        line = self.silent_neighbour()
         for _ in range(50):
             self.ask()
         [ping] = line.take_kind(wire.Ping)
@@ -548,11 +548,7 @@ class WitnessTests(DetectionCase):
 
     def test_own_neighbour_is_gone(self) -> None:
         """If that one does not answer nothing is said for it."""
-        line = self.stage.connect(CAROL, self.ask()[0])
-        line.shake_hands()
-        self.assertTrue(line.become_neighbour())
-        self.alice.take()
-        line.answers = False
+        line = self.silent_neighbour()
         self.ask()
         self.stage.pass_time(LAN.ping_timeout + 0.1)
         self.assertIsNotNone(line.ended)

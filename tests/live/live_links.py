@@ -405,10 +405,10 @@ async def test_leaves(nodes: Nodes) -> None:
         await until(lambda each=each: each.others | {each.node.peer} == ids, "all know each other")
     leaver = members.pop()
     suspicions = [each.counts["suspicions"] for each in members]
-    probes = sum(each.connections_so_far for each in members) + 20
     stopped = leaver.node.stopService()
     for each in members:
         await until(lambda each=each: each.told(Kind.LEFT), "it has left")
+    probes = sum(each.connections_so_far for each in members) + 60
     await until(lambda: sum(each.connections_so_far for each in members) >= probes, "probes")
     assert stopped.called
     assert [each.counts["suspicions"] for each in members] == suspicions
