@@ -119,7 +119,7 @@ class ProfileTests(SynchronousTestCase):
 
     def test_leaving(self) -> None:
         """Leaving takes a few seconds at most."""
-        self.each(lambda c: 0 < c.leave_timeout <= 5, "leaving")
+        self.each(lambda c: 0 < c.leave_linger < c.leave_timeout <= 5, "leaving")
 
     def test_profiles_differ_in_time_only(self) -> None:
         """Peers of all profiles can be in one network: sizes and numbers are the same everywhere."""

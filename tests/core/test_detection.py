@@ -351,6 +351,14 @@ class BrokenLinkTests(DetectionCase):
         self.fail_dials(60)
         self.assertEqual((self.failed, self.stage.counts["suspicions"]), ([], 0))
 
+    def test_leaving_while_dialled(self) -> None:
+        """Nor is one that says that it leaves before the connection to it is open."""
+        self.begin(ALICE, known=(CAROL,))
+        line = self.stage.connect(CAROL, self.probe(CAROL))
+        line.send(wire.Bye("leaving"))
+        line.close()
+        self.assertEqual((self.stage.counts["suspicions"], self.asked(self.lines[0])), (0, []))
+
 
 class WitnessTests(DetectionCase):
     """A neighbour asks us to try."""

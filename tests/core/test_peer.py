@@ -295,6 +295,12 @@ class LeavingTests(SynchronousTestCase):
         pings = [frame.n for frame in line.peek() if isinstance(frame, wire.Ping)]
         line.send(wire.Pong(pings[-1]))
 
+    def see_off(self, line: Line) -> None:
+        """Have everything, hear that it leaves, and wait until it has gone."""
+        self.pong(line)
+        self.pong(line)
+        self.stage.pass_time(LAN.leave_linger + 0.001)
+
     def check_finished(self) -> None:
         """It has left, and has hung up everywhere, with a word."""
         self.assertTrue(self.stage.finished)
@@ -316,14 +322,60 @@ class LeavingTests(SynchronousTestCase):
         self.assertTrue(stage.finished)
 
     def test_told(self) -> None:
-        """Every neighbour is told that it leaves before the link ends."""
+        """Every neighbour is told that it leaves before the link ends, once one of them has all that it said."""
         self.stage.leave()
+        self.assertNotIn(wire.Disconnect, [type(frame) for frame in self.two.peek()])
+        self.pong(self.two)
         for line in (self.one, self.two):
             [said] = [frame for frame in line.peek() if isinstance(frame, wire.Disconnect)]
             self.assertEqual((said.record.peer, said.record.state), (OWN, "left"))
         self.assertFalse(self.stage.finished)
         self.pong(self.two)
+        self.stage.pass_time(LAN.leave_linger - 0.001)
+        self.assertFalse(self.stage.finished)
+        self.stage.pass_time(0.002)
         self.check_finished()
+
+    def test_dialled_while_leaving(self) -> None:
+        """Who dials it before the news has come reads in its HELLO that it has left."""
+        self.stage.leave()
+        self.pong(self.one)
+        self.pong(self.one)
+        line = self.stage.connect(Puppet(0x30))
+        line.send(line.hello())
+        self.assertEqual([f.record.state for f in line.peek() if isinstance(f, wire.Hello)], ["left"])
+
+    def test_without_neighbours(self) -> None:
+        """A member whose last neighbour is lost finds another one to tell, before it leaves."""
+        self.stage.leave()
+        self.one.close()
+        self.two.close()
+        for _ in range(2):  # first to see whether they are there, then to be their neighbour
+            self.stage.pass_time(0.1)
+            self.assertFalse(self.stage.finished)
+            for dial in self.stage.take_dials():
+                puppet = next(line.puppet for line in (self.one, self.two) if line.puppet.address[0] == dial.host)
+                line = self.stage.connect(puppet, dial)
+                line.shake_hands(life=2)
+        self.assertIn(wire.NodeConnAddr, [type(frame) for frame in line.peek()])
+        line.answers = False
+        line.send(wire.NodeConnAnswer(True))
+        line.go_live()
+        self.stage.pass_time(0.1)
+        self.one = self.two = line
+        self.see_off(line)
+        self.check_finished()
+
+    def test_nobody_there(self) -> None:
+        """If nobody can be reached any more it leaves at once."""
+        self.one.close()
+        self.two.close()
+        self.stage.leave()
+        for _ in range(3):
+            for dial in self.stage.take_dials():
+                self.stage.fail(dial)
+            self.stage.pass_time(0.06)
+        self.assertTrue(self.stage.finished)
 
     def test_last_words(self) -> None:
         """What was said just before arrives first: it has left only when a neighbour has worked through all of it."""
@@ -333,7 +385,7 @@ class LeavingTests(SynchronousTestCase):
         kinds = [type(frame) for frame in self.one.peek()]
         self.assertEqual(kinds[:3], [wire.Broadcast, wire.Broadcast, wire.Ping])
         self.assertFalse(self.stage.finished)
-        self.pong(self.one)
+        self.see_off(self.one)
         self.check_finished()
 
     def test_congested(self) -> None:
@@ -348,7 +400,7 @@ class LeavingTests(SynchronousTestCase):
         self.two.drain()
         self.stage.pass_time(0.1)
         self.assertEqual([f.seq for f in self.two.peek() if isinstance(f, wire.Broadcast)], [1])
-        self.pong(self.two)
+        self.see_off(self.two)
         self.check_finished()
 
     def test_nobody_answers(self) -> None:
@@ -360,8 +412,9 @@ class LeavingTests(SynchronousTestCase):
         self.check_finished()
 
     def test_neighbours_gone(self) -> None:
-        """When the last neighbour is gone there is nobody left to wait for."""
+        """When the last neighbour that was told is gone there is nobody left to wait for."""
         self.stage.leave()
+        self.pong(self.one)
         self.one.close()
         self.assertFalse(self.stage.finished)
         self.two.send(wire.Bye("leaving"))
@@ -371,8 +424,11 @@ class LeavingTests(SynchronousTestCase):
         """To leave twice is to leave once."""
         self.stage.leave()
         self.stage.leave()
-        self.assertEqual(len([frame for frame in self.one.peek() if isinstance(frame, wire.Disconnect)]), 1)
         self.pong(self.one)
+        self.pong(self.two)
+        self.assertEqual(len([frame for frame in self.one.peek() if isinstance(frame, wire.Disconnect)]), 1)
+        self.see_off(self.one)
+        self.check_finished()
         finished = []
         for _ in range(20):
             self.stage.now += 1
@@ -390,7 +446,9 @@ class LeavingTests(SynchronousTestCase):
     def test_accused_while_leaving(self) -> None:
         """Who has said that it leaves lets nobody call it failed, and does not come back."""
         self.stage.leave()
+        self.pong(self.one)
         left = self.stage.core.membership.own
+        self.assertEqual(left.state, "left")
         self.one.send(wire.NodesInNetwork([], [self.one.puppet.claim(OWN, 0)]))
         self.assertEqual(self.stage.core.membership.own, left)
 

@@ -300,7 +300,7 @@ class LeaveTests(ServiceCase):
         self.join()
         self.two.broadcast([encoded("last")])
         left = self.two.leave()
-        self.net.run(0)
+        self.net.run(LAN.leave_linger)
         self.successResultOf(left)
         self.assertEqual(self.heard(self.one), [b"[%b]" % encoded("last")])
         self.assertEqual(self.kinds(self.one)[-2:], [Kind.LEFT, Kind.LINK_DOWN])

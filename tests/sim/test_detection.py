@@ -9,7 +9,7 @@ import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_p2p.core.actions import Changed, Kind
-from twisted_p2p.core.config import LAN
+from twisted_p2p.core.config import LAN, TEST
 from twisted_p2p.sim.checks import delivered, directories_equal, settles
 from twisted_p2p.sim.paper import detection
 from twisted_p2p.sim.paper.detection import Network, Pauses
@@ -225,6 +225,19 @@ class DirectoryTests(SynchronousTestCase):
         self.assertEqual(told(world.running, Kind.FAILED), {})
         self.assertEqual(sum(peer.core.turn.counts["suspicions"] for peer in world.running), 0)
         self.assertEqual(settles(world, 5), [])
+
+    def test_left_at_once(self) -> None:
+        """Nor if it leaves in the very moment in which all know each other, when many links are still being made."""
+        for seed in range(40):
+            world = World(seed, config=TEST)
+            genesis = world.genesis()
+            members = [genesis, *[world.newcomer(genesis) for _ in range(9)]]
+            self.assertTrue(world.run_until(lambda: all(p.core.membership.living == 9 for p in members), 10))  # noqa: B023
+            leaver = members.pop()
+            leaver.leave()
+            world.run(TEST.leave_timeout)
+            self.assertEqual(told(members, Kind.LEFT), {leaver.peer: 9}, seed)
+            self.assertEqual(sum(peer.core.turn.counts["suspicions"] for peer in members), 0, seed)
 
     def test_halves_for_long(self) -> None:
         """Two halves that were apart for ten minutes are one again within half a minute, if silent (row 57)."""

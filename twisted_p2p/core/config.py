@@ -134,6 +134,8 @@ class Config:
     """The same of all links together that take no more at the moment; over it the one with the most is ended."""
     leave_timeout: float = 3.0
     """How long leaving waits for one neighbour to have everything."""
+    leave_linger: float = 0.1
+    """How long a leaver still answers once a neighbour knows, while the news spreads."""
 
     # --- the log
     retention_age: float = 3_600.0
@@ -160,6 +162,7 @@ WAN = Config(
     frontier_interval=0.3,
     graft_timeout=3.0,
     gap_patience=60.0,
+    leave_linger=0.5,
 )
 """For peers across the Internet."""
 
@@ -186,5 +189,6 @@ TEST = Config(
     graft_timeout=0.3,
     gap_patience=3.0,
     sync_interval=0.5,
+    leave_linger=0.05,
 )
 """For live tests on one machine: everything happens within a second or two."""

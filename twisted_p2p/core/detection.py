@@ -188,7 +188,7 @@ class Detection:
         if self._probed.get(link.peer) is link:
             del self._probed[link.peer]
         if not link.is_open:
-            if link.attempt.peer and reason is not Reason.TOO_MANY:
+            if link.attempt.peer and reason not in (Reason.TOO_MANY, Reason.LEAVING):
                 self.failed(link.attempt)
             return
         if link.is_neighbour:

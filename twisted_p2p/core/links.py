@@ -120,6 +120,11 @@ class Links:
         """Whether this very peer is being dialled at its address."""
         return self._dialling.get((record.ip_addr, record.port)) == record.peer
 
+    @property
+    def is_dialling_any(self) -> bool:
+        """Whether any peer is being dialled that others told us of."""
+        return bool(self._dialling)
+
     def _dialled(self, attempt: Attempt, found: bool) -> None:
         """Pauses double as long as an address is tried again and again; one that is not tried any more is forgotten."""
         if not attempt.peer:

@@ -98,6 +98,12 @@ class Overlay:
             if not missing:
                 break
 
+    def search(self) -> bool:
+        """Look for a neighbour at once, unless we do so already; whether there is hope of one."""
+        if not self._requests:
+            self.refill()
+        return bool(self._requests) or self.links.is_dialling_any
+
     def _request(self, record: Record, urgent: bool = False) -> None:
         self._requests[record.peer] = _Request(urgent=urgent)
         self.links.dial(Purpose.NEIGHBOUR, (record.ip_addr, record.port), record.peer)

@@ -105,6 +105,8 @@ class PeerCore:
         self._meeting = False
         """We are in a network, and are to meet another one."""
         self._leaving = self._left = False
+        self._asked: dict[Link, None] = {}
+        """Neighbours that are to say that they have all our bundles, since we leave."""
         self._routes = self._make_routes()
 
     # --- inputs
@@ -228,13 +230,9 @@ class PeerCore:
         self._begin(now)
         if not self._leaving:
             self._leaving = True
-            self.overlay.leaving = True
             self.join_steps.joining = False
-            if self.overlay.active:
-                self.turn.timers.after(self.config.leave_timeout, self._finish)
-                self._settle_leave()
-            else:
-                self._finish()
+            self.turn.timers.after(self.config.leave_timeout, self._finish)
+            self._settle_leave()
         return self._end(None)
 
     def _begin(self, now: float) -> None:
@@ -343,7 +341,7 @@ class PeerCore:
         self.join_steps.lost(link, reason)
         self.overlay.lost(link, reason)
         self.antientropy.lost(link)
-        if self._leaving and not self.overlay.active:
+        if self._leaving and not self.overlay.active and self.membership.own.state == LEFT:
             self._finish()
 
     def _dial_failed(self, attempt: Attempt, reason: Reason) -> None:
@@ -419,25 +417,34 @@ class PeerCore:
     # --- leaving
 
     def _settle_leave(self) -> None:
-        """Ask every neighbour that has been sent all our bundles to say so; without any yet, look again soon."""
-        if not self.overlay.active:
+        """Ask every neighbour that has been sent all our bundles to say so, and look again soon.
+
+        While there is none we look for one: a member that nobody hears leave is taken to have failed.
+        """
+        if self._left or self.membership.own.state == LEFT:
+            return
+        self.overlay.leaving = bool(self.overlay.active)
+        if not self.overlay.active and not (self.peer in self.membership.entries and self.overlay.search()):
             self._finish()
             return
-        asked = False
         for flow in self.spread.flows.values():
-            if flow.live and flow.eager and self.spread.own not in flow.cursor:
-                self.links.ping(flow.link, self._finish)
-                asked = True
-        if asked:
-            self._say_left()
-        else:
-            self.turn.timers.after(_LEAVE_POLL, self._settle_leave)
+            if flow.live and flow.eager and self.spread.own not in flow.cursor and flow.link not in self._asked:
+                self._asked[flow.link] = None
+                self.links.ping(flow.link, self._say_left)
+        self.turn.timers.after(_LEAVE_POLL, self._settle_leave)
 
     def _say_left(self) -> None:
-        """After our last bundles, so that nobody hears of us once we have left."""
+        """Somebody has all that we broadcast: say it now, and stay until somebody has heard."""
         if self.membership.own.state != LEFT:
+            self.overlay.leaving = True
             self.membership.leave()
             self.flood.pass_on(None)
+            for link in self.overlay.active.values():
+                self.links.ping(link, self._linger)
+
+    def _linger(self) -> None:
+        """Answer whoever dials us while the news spreads: else they would suspect us."""
+        self.turn.timers.after(self.config.leave_linger, self._finish)
 
     def _finish(self) -> None:
         if not self._left:
