@@ -26,6 +26,14 @@ class JoinError(P2PError):
     """The network could not be joined in time; is the genesis node running at that address?"""
 
 
+class LogError(P2PError):
+    """The log can't be read or written; see to the disk that its data directory is on."""
+
+
+class DataDirError(P2PError):
+    """The data directory can't be used; give another one, or see to this one."""
+
+
 class MessageTooBig(P2PError, ValueError):
     """The message is too big to broadcast."""
 
