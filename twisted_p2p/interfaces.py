@@ -53,7 +53,7 @@ class Saved:
         positions: of each stream the next seq wanted.
         peers: (record, claim or None, since) of each known peer, as they were kept.
         values: what was kept by name.
-        is_whole: whether it certainly has all that was ever committed to it. It may lack the end, after a power failure.
+        is_whole: whether it has all that was ever committed to it; after a power failure the end may be missing.
     """
 
     positions: dict[Stream, int] = attrs.field(factory=dict)

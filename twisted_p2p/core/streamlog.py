@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from itertools import islice
+from typing import Any
 
 import attrs
 from zope.interface import implementer
@@ -235,7 +236,7 @@ class MemoryLog:
         """Keep a number under a name."""
         self._keep("value", self.saved.values, name, value)
 
-    def _keep(self, kind: str, kept: dict, key: object, value: object) -> None:  # type: ignore[type-arg]
+    def _keep(self, kind: str, kept: dict[Any, Any], key: object, value: object) -> None:
         self._before.setdefault((kind, key), kept.get(key))
         _put(kept, key, value)
 
@@ -253,7 +254,7 @@ class MemoryLog:
             held = self._streams.get(stream)
             if not last and held is not None and held.end == seq + 1:
                 self._drop_last(stream, held)
-        kept = {"position": self.saved.positions, "peer": self._peers, "value": self.saved.values}
+        kept: dict[str, dict[Any, Any]] = {"position": self.saved.positions, "peer": self._peers, "value": self.saved.values}
         for (kind, key), value in self._before.items():
             _put(kept[kind], key, value)
         self.commit()
@@ -262,7 +263,7 @@ class MemoryLog:
         """There is nothing to let go of."""
 
 
-def _put(kept: dict, key: object, value: object) -> None:  # type: ignore[type-arg]
+def _put(kept: dict[Any, Any], key: object, value: object) -> None:
     """Set a value, or delete it if it is None."""
     if value is None:
         kept.pop(key, None)
