@@ -254,7 +254,8 @@ class MemoryLog:
             held = self._streams.get(stream)
             if not last and held is not None and held.end == seq + 1:
                 self._drop_last(stream, held)
-        kept: dict[str, dict[Any, Any]] = {"position": self.saved.positions, "peer": self._peers, "value": self.saved.values}
+        saved = self.saved
+        kept: dict[str, dict[Any, Any]] = {"position": saved.positions, "peer": self._peers, "value": saved.values}
         for (kind, key), value in self._before.items():
             _put(kept[kind], key, value)
         self.commit()
