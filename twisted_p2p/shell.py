@@ -8,9 +8,9 @@ import attrs
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
-from twisted_p2p.core.actions import Changed, Deliver, Gap
+from twisted_p2p.core.actions import Changed, Deliver, Fork, Gap
 
-Told = Deliver | Gap | Changed
+Told = Deliver | Gap | Fork | Changed
 """What an application is told."""
 
 
@@ -38,7 +38,7 @@ class IPeerShell(Interface):
     clock = Attribute("Its IReactorTime.")
     peer = Attribute("The peer's id.")
     port = Attribute("The port that it listens on.")
-    sink = Attribute("Called with each Deliver, Gap and Changed.")
+    sink = Attribute("Called with each Deliver, Gap, Fork and Changed.")
     address = Attribute("(host, port) under which others reach this peer.")
 
     def start() -> None:

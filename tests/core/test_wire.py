@@ -28,8 +28,8 @@ EXAMPLES: list[wire.Frame] = [
     wire.ConnectableNodes([RECORD]),
     wire.NodeConnAddr(True),
     wire.NodeConnAnswer(True),
-    wire.GiveNodesInNetwork(PEER),
-    wire.NodesInNetwork([RECORD], [CLAIM], [(PEER, 1, 1)], PEER, True),
+    wire.GiveNodesInNetwork(PEER, wire.History(3600.0, 1000)),
+    wire.NodesInNetwork([RECORD], [CLAIM], [(PEER, 1, 1)], PEER, True, [(PEER, 1, 1)]),
     wire.JoinedInNetwork(RECORD, "10.0.0.1", 5050),
     wire.Disconnect(RECORD),
     wire.FailedInNetwork(CLAIM),
@@ -163,7 +163,9 @@ class LimitTests(SynchronousTestCase):
             for name, value in json.loads(wire.encode(frame)).items():
                 for other in (None, True, 1.5, "x", [1], {"a": 1}):
                     nullable = other is None and (
-                        name in ("node", "next") or (name == "streams" and isinstance(frame, wire.NodesInNetwork))
+                        name in ("node", "next")
+                        or (name == "history" and isinstance(frame, wire.GiveNodesInNetwork))
+                        or (name == "streams" and isinstance(frame, wire.NodesInNetwork))
                     )
                     same = type(other) is type(value) or (other == "x" and name == "sender_ip")
                     if not nullable and not same and not (isinstance(value, dict) and other == {"a": 1}):
@@ -237,6 +239,7 @@ class LimitTests(SynchronousTestCase):
             (wire.NodesInNetwork([]), "nodes", record, 2000),
             (wire.NodesInNetwork([]), "claims", claim, 2000),
             (wire.NodesInNetwork([]), "streams", position, 4000),
+            (wire.NodesInNetwork([]), "history", position, 4000),
         ]:
             self.allow(frame, **{name: [item] * limit})
             self.refuse(frame, **{name: [item] * (limit + 1)})

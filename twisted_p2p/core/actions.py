@@ -62,12 +62,20 @@ class Hangup:
 
 @attrs.frozen
 class Bundle:
-    """What a peer broadcast in one turn. `messages`: a JSON array, undecoded until somebody listens."""
+    """What a peer broadcast in one turn.
+
+    Attributes:
+        messages: a JSON array, undecoded until somebody listens.
+        number: of its entry in our log.
+        replayed: whether it was broadcast before we joined.
+    """
 
     origin: str
     epoch: int
     seq: int
     messages: msgspec.Raw
+    number: int = 0
+    replayed: bool = False
 
 
 @attrs.frozen
@@ -79,12 +87,28 @@ class Deliver:
 
 @attrs.frozen
 class Gap:
-    """Bundles `first` to `last` of a stream can no longer be had from anybody."""
+    """Bundles `first` to `last` of a stream can no longer be had from anybody. `number`: of its entry in our log."""
 
     origin: str
     epoch: int
     first: int
     last: int
+    number: int = attrs.field(default=0, eq=False)
+
+
+@attrs.frozen
+class Fork:
+    """A peer has signed two bundles for one number, so two processes have its key, or it lies. We keep the first.
+
+    Attributes:
+        kept, other: the lines, each with its signature; together they prove it. `kept` is b"" where we made it anew.
+    """
+
+    origin: str
+    epoch: int
+    seq: int
+    kept: bytes
+    other: bytes
 
 
 class Kind(str, enum.Enum):
@@ -122,5 +146,5 @@ class Finished:
     """We have left; the shell may close everything."""
 
 
-Action = Write | Dial | Hangup | Deliver | Gap | Changed | Finished
+Action = Write | Dial | Hangup | Deliver | Gap | Fork | Changed | Finished
 Actions = Sequence[Action]

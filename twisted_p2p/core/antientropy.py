@@ -24,7 +24,7 @@ from twisted_p2p.core.links import Link, Links
 from twisted_p2p.core.membership import Membership
 from twisted_p2p.core.positions import Positions
 from twisted_p2p.core.turn import Turn
-from twisted_p2p.core.wire import Digest, GiveNodesInNetwork, NodesInNetwork, Position, Roots
+from twisted_p2p.core.wire import Digest, GiveNodesInNetwork, History, NodesInNetwork, Position, Roots
 from twisted_p2p.interfaces import Stream
 
 Hashes = dict[int, str]
@@ -37,6 +37,8 @@ class Sync:
     flow: Flow
     ours: Hashes
     theirs: Hashes | None = None
+    own: int = 1
+    """The position of our own stream in `ours`."""
     told: dict[Stream, int] | None = None
     heard: dict[Stream, int] = attrs.field(factory=dict)
 
@@ -75,6 +77,10 @@ class AntiEntropy:
     _compared: dict[int, Comparison] = attrs.field(factory=dict)
     _asked: Link | None = None
     _waiting: list[Link] = attrs.field(factory=list)
+    wanted: History | None = None
+    """How much of what was broadcast before our join we want to have."""
+    _histories: dict[int, dict[Stream, int]] = attrs.field(factory=dict)
+    """For each link whose end asks for history: where each stream begins in it."""
     _after: str = ""
     """Up to where the pages of the baseline have come; whoever is asked next goes on from there."""
 
@@ -98,6 +104,7 @@ class AntiEntropy:
         """A link has ended."""
         self._syncs.pop(link.id, None)
         self._compared.pop(link.id, None)
+        self._histories.pop(link.id, None)
         self.spread.close_flow(link)
         self.catchup.lost(link)
         if link in self._waiting:
@@ -113,7 +120,7 @@ class AntiEntropy:
             sync = self._syncs[link.id] = Sync(self.spread.flows[link.id], hashes)
         elif sync.told is not None:
             return
-        sync.ours, sync.told = hashes, {}
+        sync.ours, sync.told, sync.own = hashes, {}, self.positions.of(self.spread.own)
         sync.flow.cursor.clear()
         self.links.send(link, self._digest("streams", hashes))
         if sync.theirs is not None:
@@ -160,6 +167,7 @@ class AntiEntropy:
         """What each told the other decides who is behind; what moved since is pushed."""
         flow, told = sync.flow, sync.told or {}
         del self._syncs[link.id]
+        self._prove_own_stream(sync, told)
         flow.live, self.alone = True, False
         moved = dict(flow.cursor)
         for stream in {**told, **sync.heard}:
@@ -176,6 +184,14 @@ class AntiEntropy:
             self.spread.owe(flow, stream)
         self.on_live()
 
+    def _prove_own_stream(self, sync: Sync, told: dict[Stream, int]) -> None:
+        """Whoever meets us first tells whether our log is an old copy. Then we lack bundles of our own stream."""
+        own = self.spread.own
+        is_equal = own not in told and own not in sync.heard
+        theirs = sync.own if is_equal else sync.heard.get(own, 1)
+        if self.spread.prove(theirs):
+            told[own], sync.heard[own] = self.positions.of(own), theirs
+
     # --- the baseline
 
     def _ask_baseline(self) -> None:
@@ -186,7 +202,7 @@ class AntiEntropy:
             self._after = ""
             return
         link = self._asked = self._waiting[0]
-        self.links.send(link, GiveNodesInNetwork(self._after))
+        self.links.send(link, GiveNodesInNetwork(self._after, self.wanted))
         self.turn.timers.after(self.turn.config.handshake_timeout, lambda: self._ask_another(link), judges=True)
 
     def _ask_another(self, link: Link) -> None:
@@ -212,7 +228,20 @@ class AntiEntropy:
         self.alone = False
         known = self.membership.is_alive if self.membership.is_sample else self.membership.entries.__contains__
         page = self._facts(filter(known, peers))
-        self.links.send(link, NodesInNetwork(page.nodes, page.claims, streams, following))
+        begins = self._history(link, frame, following is None)
+        history = [(origin, epoch, begins[origin, epoch]) for origin, epoch, _ in streams if (origin, epoch) in begins]
+        self.links.send(link, NodesInNetwork(page.nodes, page.claims, streams, following, history=history))
+
+    def _history(self, link: Link, frame: GiveNodesInNetwork, is_last: bool) -> dict[Stream, int]:
+        """Where streams begin in the history that is asked for; looked up once for all pages."""
+        if frame.history is None:
+            return {}
+        begins = self._histories.pop(link.id, None)
+        if begins is None:
+            begins = self.spread.log.history(self.turn.now, frame.history.age, frame.history.count)
+        if not is_last:
+            self._histories[link.id] = begins
+        return begins
 
     def _by_peer(self, after: str) -> Iterator[tuple[str, list[Position]]]:
         """Everybody of whom we have facts or streams, with the positions of those; a bucket holds a range of ids."""
@@ -230,15 +259,19 @@ class AntiEntropy:
         if frame.again and self.membership.digest.root() != before:
             self.links.send(link, self._digest("nodes", self.membership.digest.hashes()))
         if is_baseline:
+            begins = {(origin, epoch): first for origin, epoch, first in frame.history}
             for origin, epoch, position in frame.streams or ():
-                is_new = origin != self.spread.own[0] and not self.positions.knows((origin, epoch))
+                is_new = (origin, epoch) != self.spread.own and not self.positions.knows((origin, epoch))
                 if is_new and self.spread.may_begin((origin, epoch)):
-                    self.spread.begin_at((origin, epoch), position)
+                    first = begins.get((origin, epoch), position) if self.wanted else position
+                    if first < position:
+                        self.spread.replay[origin, epoch] = position
+                    self.spread.begin_at((origin, epoch), min(first, position))
             if frame.next is None:
                 self._adopted()
             elif frame.next > self._after:
                 self._after = frame.next
-                self.links.send(link, GiveNodesInNetwork(self._after))
+                self.links.send(link, GiveNodesInNetwork(self._after, self.wanted))
         return True
 
     def _adopted(self) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import attrs
 
 from twisted_p2p.core import wire
-from twisted_p2p.core.actions import Bundle, Gap, Reason
+from twisted_p2p.core.actions import Bundle, Fork, Gap, Reason
 from twisted_p2p.core.links import Link, Links
 from twisted_p2p.core.positions import Positions
 from twisted_p2p.core.timers import Timer
@@ -69,6 +69,15 @@ class Spread:
     on_progress: Callable[[Link | None, Stream, int], None]
     """A stream has moved to this position, by what came on this link."""
     epoch: int = 0
+    unproven: int = 0
+    """From which seq on nobody has confirmed our own stream since we began to go on with it; 0: all is well.
+
+    Until then another one may hold other bundles for the same numbers: our log may be an old copy.
+    """
+    replay: dict[Stream, int] = attrs.field(factory=dict)
+    """Up to where the streams were when we joined, if we asked for what was before."""
+    _forked: dict[Stream, None] = attrs.field(factory=dict)
+    """Streams of which a fork was told."""
     flows: dict[int, Flow] = attrs.field(factory=dict)
     _early: dict[Stream, Held] = attrs.field(factory=dict)
     early_count: int = 0
@@ -79,6 +88,43 @@ class Spread:
     def own(self) -> Stream:
         """Our own stream."""
         return self.signer.peer, self.epoch
+
+    # --- a later life
+
+    def resume(self, epoch: int, is_whole: bool, unproven: int) -> None:
+        """Go on with our own stream, if the log is sure to have all of it; else, or in a first life, begin one.
+
+        Args:
+            epoch: of the last life, 0 if there was none.
+            unproven: as that one left it.
+        """
+        if epoch and is_whole:
+            self.epoch = epoch
+            self.unproven = unproven or self.positions.of(self.own)
+        else:
+            self.epoch = max(int(self.turn.now * 1000), epoch + 1)
+
+    def prove(self, position: int) -> bool:
+        """The first neighbour of this life is at this position of our own stream; whether we have fallen behind.
+
+        If so, what we have broadcast since has numbers that were given before. It was sent to nobody yet, and is
+        published again, in a stream of its own.
+        """
+        first, self.unproven = self.unproven, 0
+        if not first or position <= first:
+            return False
+        old, lines = self.own, list[bytes]()
+        while more := self.log.read(old, first + len(lines), self.turn.config.line_max):
+            lines += more
+        self.turn.counts["fell_behind_itself"] += 1
+        if lines:
+            self.log.withdraw(old, first)
+            self.positions.move(old, first)
+        for flow in self.flows.values():
+            flow.cursor.pop(old, None)
+        self._renew()
+        self.publish([message for line in lines for message in wire.messages_of(line)])
+        return True
 
     # --- publishing
 
@@ -123,7 +169,7 @@ class Spread:
             self.turn.counts["duplicate"] += 1
             held = self.log.read(stream, seq, 1) if seq < position or early is None else [early[seq][1]]
             if held and held[0] != line:
-                self._differs(link, frame, line)
+                self._differs(link, frame, line, held[0])
             elif seq < position:
                 self.on_duplicate(flow, stream, seq)
             return
@@ -159,10 +205,13 @@ class Spread:
             return False
         return True
 
-    def _differs(self, link: Link, frame: Broadcast, line: bytes) -> None:
+    def _differs(self, link: Link, frame: Broadcast, line: bytes, kept: bytes) -> None:
         """A bundle is not the one that we hold: the first stays. Its origin has signed two for one seq, a fork."""
         if self._is_signed(link, frame, line):
             self.turn.counts["forks"] += 1
+            if frame.stream not in self._forked:
+                self._forked[frame.stream] = None
+                self.turn.tell(Fork(*frame.stream, frame.seq, kept, line))
             if frame.stream == self.own:
                 self._renew()
 
@@ -170,6 +219,7 @@ class Spread:
         """Our stream has bundles that we have not made: another process has our key. Begin a stream of our own."""
         self.turn.counts["own_forks"] += 1
         self.epoch = max(int(self.turn.now * 1000), self.epoch + 1)
+        self.unproven = 0
 
     def may_begin(self, stream: Stream) -> bool:
         """Whether a stream is known, or there is room for one more."""
@@ -184,7 +234,8 @@ class Spread:
         `frame`: None for one that we have just made.
         """
         self.positions.move(stream, seq + 1)
-        self.log.append(stream, seq, line, self.turn.now)
+        is_replayed = bool(self.replay) and seq < self.replay.get(stream, 0)
+        number = self.log.append(stream, seq, line, self.turn.now, is_replayed)
         for flow in self.flows.values():
             if flow.link is not source:
                 if flow.eager or not flow.live:
@@ -196,7 +247,7 @@ class Spread:
             elif flow.cursor.get(stream) == seq + 1:
                 del flow.cursor[stream]
         if frame is not None and frame.origin != self.signer.peer:
-            self.turn.deliver(Bundle(frame.origin, frame.epoch, seq, frame.messages))
+            self.turn.deliver(Bundle(frame.origin, frame.epoch, seq, frame.messages, number, is_replayed))
         self.on_progress(source, stream, seq + 1)
 
     def _push(self, flow: Flow, stream: Stream, seq: int, line: bytes) -> None:
@@ -347,7 +398,8 @@ class Spread:
         """Nobody has the bundles before `position` any more: tell of the gap and go on from there."""
         if stream == self.own:
             self._renew()
-        self.turn.tell(Gap(*stream, self.positions.of(stream), position - 1))
+        first, last = self.positions.of(stream), position - 1
+        self.turn.tell(Gap(*stream, first, last, self.log.skip(stream, first, last, self.turn.now)))
         for flow in self.flows.values():
             if flow.cursor.get(stream) == position:
                 del flow.cursor[stream]

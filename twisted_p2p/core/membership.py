@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Sequence
 
 import attrs
+import msgspec
 
 from twisted_p2p.core import wire
 from twisted_p2p.core.actions import Changed, Kind
@@ -20,6 +21,10 @@ from twisted_p2p.core.wire import Claim, Record
 from twisted_p2p.interfaces import ISigner, IVerifier
 
 Fact = Record | Claim
+
+_encode = msgspec.json.encode
+_decode_record = msgspec.json.Decoder(Record).decode
+_decode_claim = msgspec.json.Decoder(Claim).decode
 
 ALIVE, FAILED, LEFT = "alive", "failed", "left"
 
@@ -93,6 +98,8 @@ class Membership:
     is_kept: Callable[[str], bool] = lambda peer: False
     """Whether a peer must stay in a sample: our neighbours do."""
     entries: dict[str, Entry] = attrs.field(factory=dict)
+    changed: dict[str, None] = attrs.field(factory=dict)
+    """Whose entries are to be kept."""
     digest: BucketDigest[str] = attrs.field(init=False)
     own: Record = attrs.field(init=False)
     """What we say of ourselves; in the directory only once we have joined."""
@@ -161,6 +168,29 @@ class Membership:
         """Whether the directory holds that this peer has failed."""
         entry = self.entries.get(peer)
         return entry is not None and entry.status == FAILED
+
+    # --- what is kept for a later life
+
+    def kept(self, peer: str) -> tuple[bytes, bytes | None, float] | None:
+        """What is to be kept of a peer; None: nothing."""
+        entry = self.entries.get(peer)
+        if entry is None:
+            return None
+        claim = None if entry.claim is None else _encode(entry.claim)
+        return _encode(entry.record), claim, entry.since
+
+    def restore(self, peers: Iterable[tuple[bytes, bytes | None, float]]) -> int:
+        """Go on from what was kept; our own last incarnation, or 0. The application is told of those who are alive."""
+        incarnation = 0
+        for record, claim, since in peers:
+            entry = Entry(_decode_record(record), None if claim is None else _decode_claim(claim), since)
+            if entry.record.peer == self.signer.peer:
+                incarnation = entry.record.incarnation
+            else:
+                self._store(entry)
+                self._tell(None, entry)
+        self.changed.clear()
+        return incarnation
 
     # --- our own record
 
@@ -329,6 +359,7 @@ class Membership:
 
     def _store(self, entry: Entry) -> None:
         peer = entry.record.peer
+        self.changed[peer] = None
         self._unlist(peer)
         self.entries[peer] = entry
         self.digest.touch(bucket_of(peer), peer)
@@ -352,6 +383,7 @@ class Membership:
                 del self._by_address[record.ip_addr, record.port]
 
     def _forget(self, peer: str) -> None:
+        self.changed[peer] = None
         self._unlist(peer)
         del self.entries[peer]
         self._departed.pop(peer, None)

@@ -64,9 +64,9 @@ class Overlay:
     """Peers that replaced their link with us; the new one is not ours yet."""
     _timer: Timer | None = None
 
-    def start(self) -> None:
-        """Keep the active view full from now on."""
-        self._refill_in(self.turn.jitter(self.turn.config.refill_interval))
+    def start(self, at_once: bool = False) -> None:
+        """Keep the active view full from now on. `at_once`: the others know us."""
+        self._refill_in(0.0 if at_once else self.turn.jitter(self.turn.config.refill_interval))
 
     # --- asking
 

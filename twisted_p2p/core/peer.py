@@ -30,7 +30,9 @@ from twisted_p2p.core.turn import Turn
 from twisted_p2p.interfaces import IMessageLog, ISigner, IVerifier, Stream
 
 _HOUSEKEEPING = 60.0
+_EXPIRE_PAUSE = 0.05
 _LEAVE_POLL = 0.05
+_KEPT = ("epoch", "unproven", "member")
 
 
 class PeerCore:
@@ -45,6 +47,7 @@ class PeerCore:
         verifier: IVerifier,
         log: IMessageLog,
         rng: random.Random,
+        history: wire.History | None = None,
     ) -> None:
         turn = self.turn = Turn(config, rng)
         self.config, self.network, self.peer, self.log = config, network, signer.peer, log
@@ -102,6 +105,9 @@ class PeerCore:
         self.flood = Flood(self.membership, self.links, self.overlay, config.page)
         self.member_since: float | None = None
         """When we joined: the contract holds from then on. For a genesis, when it first met the others."""
+        self.antientropy.wanted = history
+        self._kept = (0, 0, 0)
+        """Our epoch, from where on it is unproven, and whether we are a member, as the log has them."""
         self._meeting = False
         """We are in a network, and are to meet another one."""
         self._leaving = self._left = False
@@ -117,17 +123,33 @@ class PeerCore:
         return self.turn.timers.next_wake
 
     def start(self, address: Address, now: float) -> Actions:
-        """Begin a life: alone, at this address, as a network of one to which others may come."""
+        """Begin a life at this address: where the log's last one ended, or as a network of one.
+
+        Raises:
+            LogError
+        """
         self.turn.timers.advance(now, self.config.stall)
-        self.spread.epoch = int(now * 1000)
-        self.membership.introduce(*address)
-        self._alone(wanted=False)
-        self.overlay.start()
+        returns = self._resume(address)
+        if not returns:
+            self._alone(wanted=False)
+        self.overlay.start(at_once=returns)
         self.shuffles.start()
         self.detection.start()
         self.antientropy.start()
         self._keep_house()
         return self._end(None)
+
+    def _resume(self, address: Address) -> bool:
+        """Go on from what the log has kept; whether we were a member, and only need to meet the others again."""
+        saved = self.log.load()
+        self.positions.restore(saved.positions)
+        self.membership.introduce(*address, above=self.membership.restore(saved.peers))
+        epoch, unproven, was_member = (saved.values.get(name, 0) for name in _KEPT)
+        self.spread.resume(epoch, saved.is_whole, unproven)
+        if was_member:
+            self.membership.enter()
+            self.antientropy.has_baseline = True
+        return bool(was_member)
 
     def join(self, addresses: Sequence[Address], now: float, genesis: bool = False) -> Actions:
         """Join a network through any of these addresses, which are dialled again whenever nobody is known there.
@@ -145,6 +167,8 @@ class PeerCore:
             self.antientropy.has_baseline = self.antientropy.alone = False
             self.member_since = None
             self.membership.withdraw()
+            self.join_steps.start([*addresses])
+        elif not genesis and self.member_since is None:
             self.join_steps.start([*addresses])
         elif self.detection.meet_genesis():
             self._meeting = not genesis
@@ -242,7 +266,27 @@ class PeerCore:
         self.links.relieve()
         self.flood.pass_on(source)
         self.catchup.flush()
+        self._keep()
         return self.turn.take()
+
+    def _keep(self) -> None:
+        """What has changed in this turn goes to the log, with its bundles."""
+        for stream in self.positions.moved:
+            self.log.move(stream, self.positions.of(stream))
+        self.positions.moved.clear()
+        for peer in self.membership.changed:
+            kept = self.membership.kept(peer)
+            if kept is None:
+                self.log.forget_peer(peer)
+            else:
+                self.log.keep_peer(peer, *kept)
+        self.membership.changed.clear()
+        is_member = self.antientropy.has_baseline and not self.antientropy.alone
+        values = (self.spread.epoch, self.spread.unproven, int(is_member))
+        if values != self._kept:
+            self._kept = values
+            for name, value in zip(_KEPT, values, strict=True):
+                self.log.keep(name, value)
 
     # --- frames
 
@@ -408,11 +452,16 @@ class PeerCore:
     def _keep_house(self) -> None:
         """Retention, and the memory of those who departed long ago."""
         self.turn.timers.after(_HOUSEKEEPING, self._keep_house)
-        self.log.expire(self.turn.now)
+        self._expire()
         self.turn.counts["forgotten"] += self.membership.expire()
         if not self.membership.is_sample:
             for stream in self.positions.expire(self.membership.entries, self.turn.now, self.config.retention_age):
                 self.log.forget(stream)
+
+    def _expire(self) -> None:
+        """A part of what retention no longer keeps at a time, so that nobody waits for it."""
+        if self.log.expire(self.turn.now):
+            self.turn.timers.after(_EXPIRE_PAUSE, self._expire)
 
     # --- leaving
 

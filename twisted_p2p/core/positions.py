@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 
 import attrs
 
@@ -17,6 +17,9 @@ def _new_digest(positions: Positions) -> BucketDigest[Stream]:
 @attrs.define(eq=False)
 class Positions:
     """The positions of one peer. A stream that it has never heard of is at 1."""
+
+    moved: dict[Stream, None] = attrs.field(factory=dict)
+    """Streams whose positions are to be kept."""
 
     _at: dict[Stream, int] = attrs.field(factory=dict)
     _epochs: dict[str, dict[int, None]] = attrs.field(factory=dict)
@@ -33,7 +36,14 @@ class Positions:
         if stream not in self._at:
             self._epochs.setdefault(stream[0], {})[stream[1]] = None
         self._at[stream] = position
+        self.moved[stream] = None
         self.digest.touch(bucket_of(stream[0]), stream)
+
+    def restore(self, positions: Mapping[Stream, int]) -> None:
+        """Go on from what was kept."""
+        for stream, position in positions.items():
+            self.move(stream, position)
+        self.moved.clear()
 
     def epochs(self, origin: str) -> int:
         """How many streams of this origin have been heard of."""
@@ -73,6 +83,7 @@ class Positions:
 
     def _forget(self, stream: Stream) -> None:
         del self._at[stream], self._idle[stream]
+        self.moved.pop(stream, None)
         epochs = self._epochs[stream[0]]
         del epochs[stream[1]]
         if not epochs:

@@ -7,7 +7,7 @@ from collections import Counter
 
 import attrs
 
-from twisted_p2p.core.actions import Action, Actions, Bundle, Changed, Deliver, Dial, Finished, Gap, Hangup, Write
+from twisted_p2p.core.actions import Action, Actions, Bundle, Changed, Deliver, Dial, Finished, Fork, Gap, Hangup, Write
 from twisted_p2p.core.config import Config
 from twisted_p2p.core.health import Health
 from twisted_p2p.core.timers import Timers
@@ -27,7 +27,7 @@ class Turn:
     _writes: dict[int, list[bytes]] = attrs.field(factory=dict)
     _bytes: dict[int, int] = attrs.field(factory=dict)
     _connections: list[Dial | Hangup] = attrs.field(factory=list)
-    _told: list[Deliver | Gap | Changed | Finished] = attrs.field(factory=list)
+    _told: list[Deliver | Gap | Fork | Changed | Finished] = attrs.field(factory=list)
 
     def __attrs_post_init__(self) -> None:
         self.health.most = self.config.health_max
@@ -62,7 +62,7 @@ class Turn:
         """Dial or hang up, after the writes."""
         self._connections.append(action)
 
-    def tell(self, action: Deliver | Gap | Changed | Finished) -> None:
+    def tell(self, action: Deliver | Gap | Fork | Changed | Finished) -> None:
         """Tell the application, last."""
         self._told.append(action)
 

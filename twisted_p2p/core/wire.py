@@ -162,10 +162,19 @@ class NodeConnAnswer(Struct, frozen=True, tag_field="title", tag="#NODE_CONN_ANS
     accepted: bool
 
 
+class History(Struct, frozen=True):
+    """How much of what was broadcast before its join a newcomer wants: what came within `age` seconds, or the newest
+    `count` bundles; all that is kept, where both are null."""
+
+    age: Annotated[float, Meta(ge=0)] | None = None
+    count: Number | None = None
+
+
 class GiveNodesInNetwork(Struct, frozen=True, tag_field="title", tag="#GIVE_NODES_IN_NETWORK"):
     """Asks for the directory and the baseline of positions, of peers whose ids come after `after`."""
 
     after: Annotated[str, Meta(pattern=r"^(?:[0-9a-f]{64})?\Z")] = ""
+    history: History | None = None
 
 
 class NodesInNetwork(Struct, frozen=True, tag_field="title", tag="#NODES_IN_NETWORK"):
@@ -181,6 +190,7 @@ class NodesInNetwork(Struct, frozen=True, tag_field="title", tag="#NODES_IN_NETW
     streams: Annotated[list[Position], Meta(max_length=4000)] | None = None
     next: PeerId | None = None
     again: bool = False
+    history: Annotated[list[Position], Meta(max_length=4000)] = []
 
 
 class Shuffle(Struct, frozen=True, tag_field="title", tag="#SHUFFLE"):
@@ -323,6 +333,20 @@ def bundle_line(origin: str, epoch: int, seq: int, sig: str, messages: bytes) ->
     """The line of a bundle whose `messages` is an encoded JSON array."""
     head = f'{{"title":"#BROADCAST","origin":"{origin}","epoch":{epoch},"seq":{seq},"sig":"{sig}","messages":'
     return b"%b%b}" % (head.encode(), messages)
+
+
+_split = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_bundle = msgspec.json.Decoder(Broadcast).decode
+
+
+def read_bundle(line: bytes) -> Broadcast:
+    """The bundle of a line that was checked before."""
+    return _decode_bundle(line)
+
+
+def messages_of(line: bytes) -> list[bytes]:
+    """The encoded messages of a bundle of our own."""
+    return [bytes(message) for message in _split(_decode_bundle(line).messages)]
 
 
 class WireMessage(Struct, frozen=True):

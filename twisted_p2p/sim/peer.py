@@ -2,27 +2,52 @@
 
 from __future__ import annotations
 
+import copy
+import enum
 import random
+import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+import attrs
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from twisted_p2p.core.actions import Actions, Bundle, Changed, Deliver, Dial, Finished, Gap, Hangup, Write
+from twisted_p2p.core.actions import Actions, Bundle, Changed, Deliver, Dial, Finished, Fork, Gap, Hangup, Write
 from twisted_p2p.core.config import Config
 from twisted_p2p.core.peer import PeerCore
 from twisted_p2p.core.streamlog import MemoryLog
-from twisted_p2p.interfaces import ISigner, Stream
+from twisted_p2p.core.wire import History, messages_of, read_bundle
+from twisted_p2p.interfaces import Entry, ISigner, Stream
 from twisted_p2p.shell import IPeerShell, SteadyClock, Told
 
 if TYPE_CHECKING:
     from twisted_p2p.sim.world import Call, Connection, World
 
 Address = tuple[str, int]
+RETRY = 1.0
+"""Seconds after which a peer whose log has failed starts anew."""
 _ROUNDING = 1e-6
 """Seconds that a clock which runs fast or slow may be misread by: a float of a time since 1970 is no finer."""
+
+
+class Commit(enum.Enum):
+    """How a commit ends."""
+
+    WORKS = enum.auto()
+    FAILS = enum.auto()
+    DIES_BEFORE = enum.auto()  # the process, and nothing is kept
+    DIES_AFTER = enum.auto()  # all is kept, and nothing else happens
+
+
+@attrs.frozen
+class Snapshot:
+    """A copy of a peer's disk. `received`, `gaps`: how many of these its application had."""
+
+    log: MemoryLog
+    received: int
+    gaps: int
 
 
 @implementer(IPeerShell)
@@ -31,18 +56,24 @@ class SimPeer:
 
     def __init__(self, world: World, name: str, address: Address, config: Config, signer: ISigner) -> None:
         self.world, self.name, self.address = world, name, address
-        self.clock, self.port = world, address[1]
-        rng = random.Random(f"{world.seed} {name}")
+        self.clock, self.port, self.config, self.signer = world, address[1], config, signer
+        self._rng = random.Random(f"{world.seed} {name}")
         self.log = MemoryLog(config)
-        self.core = PeerCore(
-            config=config, network=world.network, signer=signer, verifier=world.verifier, log=self.log, rng=rng
-        )
+        """Its disk: it outlives the process."""
+        self._history: History | None = None
+        self.core = self._make_core()
         self.peer = signer.peer
         self.connections: dict[int, Connection] = {}
         self.sink: Callable[[Told], object] = lambda told: None
         self.received: list[Bundle] = []
         self.gaps: list[Gap] = []
+        self.forks: list[Fork] = []
         self.changes: list[Changed] = []
+        self.on_commit: Callable[[], Commit] = lambda: Commit.WORKS
+        """Says how the next commit ends."""
+        self._joins: tuple[Sequence[Address], bool] | None = None
+        self._epoch = 0
+        self._lives = 1
         self.running = self.frozen = self.finished = False
         self.clock_error = 0.0
         """Seconds by which its wall clock is wrong; it may step at any time."""
@@ -71,6 +102,26 @@ class SimPeer:
     def __repr__(self) -> str:
         return f"<{self.name} {self.peer[:6]}>"
 
+    def _make_core(self) -> PeerCore:
+        return PeerCore(
+            config=self.config,
+            network=self.world.network,
+            signer=self.signer,
+            verifier=self.world.verifier,
+            log=self.log,
+            rng=self._rng,
+            history=self._history,
+        )
+
+    @property
+    def history(self) -> History | None:
+        """How much of what was before it asks for when it joins; to be set before it is started."""
+        return self._history
+
+    @history.setter
+    def history(self, history: History) -> None:
+        self._history = self.core.antientropy.wanted = history
+
     # --- what an application does
 
     def start(self) -> None:
@@ -81,16 +132,18 @@ class SimPeer:
 
     def join(self, addresses: Sequence[Address], genesis: bool = False) -> None:
         """Join through these addresses."""
+        self._joins = addresses, genesis
         self.do(lambda now: self.core.join(addresses, now, genesis))
 
     def broadcast(self, encoded: Sequence[bytes]) -> None:
         """Broadcast encoded messages; a stopped process says nothing."""
         if self.running and not self.frozen:
-            self.said += [(self.world.now, message) for message in encoded]
             stream = self.stream
             first = self.core.positions.of(stream)
-            self.do(lambda now: self.core.broadcast(list(encoded), now))
-            self.places.update(dict.fromkeys(encoded, (stream, range(first, self.core.positions.of(stream)))))
+            if self.do(lambda now: self.core.broadcast(list(encoded), now)):
+                self.said += [(self.world.now, message) for message in encoded]
+                places = range(first, self.log.saved.positions[stream])
+                self.places.update(dict.fromkeys(encoded, (stream, places)))
 
     def leave(self) -> Deferred[None]:
         """Leave gracefully."""
@@ -108,6 +161,43 @@ class SimPeer:
         for link, connection in list(self.connections.items()):
             self.world.close(connection, self, link)
         self.connections = {}
+
+    def restart(self) -> None:
+        """Start again after a kill, with what was committed; the application reads on where it was."""
+        self.core = self._make_core()
+        self.frozen, self._lives = False, self._lives + 1
+        self._steady = SteadyClock()
+        self._unread.clear()
+        self._waiting.clear()
+        for entry in self.log.entries(self._number(), sys.maxsize):
+            self._read(entry)
+        self.start()
+        if self._joins is not None:
+            self.join(*self._joins)
+
+    def snapshot(self) -> Snapshot:
+        """A copy of its disk, with what its application has stored there."""
+        return Snapshot(copy.deepcopy(self.log), len(self.received), len(self.gaps))
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Put an old copy in the place of its disk; it must be down."""
+        self.log = snapshot.log
+        del self.received[snapshot.received :], self.gaps[snapshot.gaps :]
+
+    def _number(self) -> int:
+        """Of the last entry that its application has had."""
+        return max([each[-1].number for each in (self.received, self.gaps) if each], default=0)
+
+    def _read(self, entry: Entry) -> None:
+        """What an application finds in the log."""
+        origin, epoch = entry.stream
+        if origin == self.peer:
+            return
+        if entry.line is None:
+            self.gaps.append(Gap(origin, epoch, entry.seq, entry.last, entry.number))
+        else:
+            messages = read_bundle(entry.line).messages
+            self.received.append(Bundle(origin, epoch, entry.seq, messages, entry.number, entry.replayed))
 
     def freeze(self) -> None:
         """As by SIGSTOP: connections stay, nothing is read, no timer fires."""
@@ -138,18 +228,48 @@ class SimPeer:
 
     # --- running the core
 
-    def do(self, call: Callable[[float], Actions]) -> None:
-        """Call into the core and perform what it asks for; a stopped process does so later."""
+    def do(self, call: Callable[[float], Actions]) -> bool:
+        """Call into the core and perform what it asks for; a stopped process does so later. Whether it is kept."""
         if not self.running:
-            return
+            return False
         if self.frozen:
             self._waiting.append(lambda: self.do(call))
-            return
-        self._perform(call(self._steady.read(self._wall())))
+            return False
+        actions = call(self._steady.read(self._wall()))
+        is_kept = not actions or self._commit()
+        if not self.running:
+            return is_kept
+        self._note_republished()
+        self._perform(actions)
         if self.core.member_since != self._since:
             self._since = self.core.member_since
-            self.member_since = None if self._since is None else self.world.now
+            if self._lives == 1:
+                self.member_since = None if self._since is None else self.world.now
         self._set_timer()
+        return is_kept
+
+    def _commit(self) -> bool:
+        """Whether what the turn has said is kept; the process may not live to do the rest of it."""
+        ends = self.on_commit()
+        if ends in (Commit.FAILS, Commit.DIES_BEFORE):
+            self.log.rollback()
+        else:
+            self.log.commit()
+        if ends is not Commit.WORKS:
+            self.kill()
+        if ends is Commit.FAILS:
+            # A real shell starts the core anew, too, once the disk takes something again.
+            self.world.callLater(RETRY, self.restart)
+        return ends in (Commit.WORKS, Commit.DIES_AFTER)
+
+    def _note_republished(self) -> None:
+        """Where our own messages are now, if they were published again in a stream of their own."""
+        stream = self.peer, self.log.saved.values.get("epoch", 0)
+        if stream[1] != self._epoch:
+            self._epoch = stream[1]
+            for seq, line in enumerate(self.log.read(stream, 1, sys.maxsize), 1):
+                for message in messages_of(line):
+                    self.places[message] = (stream, range(seq, seq + 1))
 
     def _set_timer(self) -> None:
         wake = self.core.next_wake
@@ -168,7 +288,6 @@ class SimPeer:
         self.do(self.core.wake)
 
     def _perform(self, actions: Actions) -> None:
-        self.log.commit()
         for action in actions:
             if isinstance(action, Write):
                 self.world.write(self, action)
@@ -195,5 +314,7 @@ class SimPeer:
             self.received.extend(told.bundles)
         elif isinstance(told, Gap):
             self.gaps.append(told)
+        elif isinstance(told, Fork):
+            self.forks.append(told)
         else:
             self.changes.append(told)

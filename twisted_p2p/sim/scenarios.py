@@ -7,13 +7,15 @@ come to rest: nothing missing, nothing left over, every check of `checks` holdin
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import attrs
 from nacl.signing import SigningKey
 
+from twisted_p2p.core.wire import History
 from twisted_p2p.identity import Ed25519Signer, Ed25519Verifier
 from twisted_p2p.sim.checks import settles
-from twisted_p2p.sim.peer import SimPeer
+from twisted_p2p.sim.peer import Commit, SimPeer
 from twisted_p2p.sim.signing import CheapSigner
 from twisted_p2p.sim.world import World
 
@@ -227,6 +229,100 @@ def genesis_comes_back_empty(world: World, peers: int) -> float:
     say([again])
     world.newcomer(again)
     _talk(world, world.running, 5)
+    return 60
+
+
+@scenario
+def some_restart(world: World, peers: int) -> float:
+    """A third of the peers dies while everybody talks; they come back with their logs, and say more at once."""
+    members = build(world, peers)
+    dead = world.rng.sample(members, max(1, peers // 3))
+    _talk(world, members, 5)
+    say(dead, 3)
+    for peer in dead:
+        peer.kill()
+    _talk(world, members, 10)
+    for peer in dead:
+        world.at(world.now + world.rng.uniform(0, 5), peer.restart)
+        world.at(world.now + world.rng.uniform(5, 8), lambda peer=peer: say([peer], 3))
+    _talk(world, members, 10)
+    return 60
+
+
+@scenario
+def all_restart(world: World, peers: int) -> float:
+    """Everybody dies in the same instant, in the middle of a word; within half a minute all are back with their logs."""
+    members = build(world, peers)
+    _talk(world, members, 5)
+    say(members, 2)
+    world.run(0.003)
+    for peer in members:
+        peer.kill()
+    for peer in members:
+        world.at(world.now + world.rng.uniform(0, 30), peer.restart)
+    world.run(5)
+    say(world.running)
+    world.run(26)
+    say(members)
+    return 60
+
+
+@scenario
+def old_copy_of_the_log(world: World, peers: int) -> float:
+    """Peers come back with a copy of their disks that is five seconds old, and talk before they have met anybody."""
+    members = build(world, peers)
+    victims = world.rng.sample(members, max(1, peers // 5))
+    _talk(world, members, 3)
+    say(victims, 2)
+    copies = [(peer, peer.snapshot()) for peer in victims]
+    world.run(5)
+    say(victims, 3)
+    world.run(2)
+    for peer, copy in copies:
+        peer.kill()
+        world.run(1)
+        peer.restore(copy)
+        peer.restart()
+        say([peer], 2)
+    _talk(world, members, 10)
+    return 60
+
+
+@scenario
+def disks_fail(world: World, peers: int) -> float:
+    """While everybody talks, processes die just before or after a commit, and disks refuse one."""
+    members = build(world, peers)
+
+    def fail(peer: SimPeer) -> Commit:
+        if world.rng.random() < 0.01:
+            ends = world.rng.choice([Commit.FAILS, Commit.DIES_BEFORE, Commit.DIES_AFTER])
+            if ends is not Commit.FAILS:
+                world.callLater(world.rng.uniform(0.5, 5), peer.restart)
+            return ends
+        return Commit.WORKS
+
+    for peer in members:
+        peer.on_commit = partial(fail, peer)
+    _talk(world, members, 30, pause=0.5)
+    for peer in members:
+        peer.on_commit = lambda: Commit.WORKS
+    world.run(6)
+    say(world.running)
+    return 60
+
+
+@scenario
+def newcomers_with_history(world: World, peers: int) -> float:
+    """After a minute of talk, peers join and ask for all that was said, for its last half minute, or its last words."""
+    members = build(world, peers)
+    _talk(world, members, 60)
+    for history in (History(), History(age=30.0), History(count=25)):
+        newcomer = world.add()
+        newcomer.history = history
+        newcomer.start()
+        newcomer.join([world.peers[0].address])
+        world.run(3)
+    say(world.running)
     return 60
 
 
