@@ -251,7 +251,7 @@ def some_restart(world: World, peers: int) -> float:
 
 @scenario
 def all_restart(world: World, peers: int) -> float:
-    """Everybody dies in the same instant, in the middle of a word; within half a minute all are back with their logs."""
+    """Everybody dies in the same instant, in the middle of a word; in half a minute all are back with their logs."""
     members = build(world, peers)
     _talk(world, members, 5)
     say(members, 2)
