@@ -101,7 +101,8 @@ class Fork:
     """A peer has signed two bundles for one number, so two processes have its key, or it lies. We keep the first.
 
     Attributes:
-        kept, other: the lines, each with its signature; together they prove it. `kept` is b"" where we made it anew.
+        kept, other: the lines, each with its signature; together they prove it. `kept` is b"" where the stream is our
+            own, and has one more than we know of: our log is an old copy, or another process has our key.
     """
 
     origin: str

@@ -179,6 +179,7 @@ class Spread:
         if not self._is_signed(link, frame, line):
             return
         if stream == self.own:
+            self._tell_fork(frame, b"", line)
             self._renew()
         if seq > position and self.ends_gap(stream, seq):
             position = self.positions.of(stream)
@@ -209,11 +210,15 @@ class Spread:
         """A bundle is not the one that we hold: the first stays. Its origin has signed two for one seq, a fork."""
         if self._is_signed(link, frame, line):
             self.turn.counts["forks"] += 1
-            if frame.stream not in self._forked:
-                self._forked[frame.stream] = None
-                self.turn.tell(Fork(*frame.stream, frame.seq, kept, line))
+            self._tell_fork(frame, kept, line)
             if frame.stream == self.own:
                 self._renew()
+
+    def _tell_fork(self, frame: Broadcast, kept: bytes, line: bytes) -> None:
+        """Once for each stream."""
+        if frame.stream not in self._forked:
+            self._forked[frame.stream] = None
+            self.turn.tell(Fork(*frame.stream, frame.seq, kept, line))
 
     def _renew(self) -> None:
         """Our stream has bundles that we have not made: another process has our key. Begin a stream of our own."""

@@ -81,7 +81,7 @@ class Tree:
     def _is_due(self, stream: Stream, seq: int) -> bool:
         """Whether others, for whom the last witness was not quite as long ago, will take the same bundle as we do."""
         last_stream, last = self._witness
-        return stream != last_stream or seq % (1 << (seq - last).bit_length() - 1) == 0
+        return stream != last_stream or seq <= last or seq % (1 << (seq - last).bit_length() - 1) == 0
 
     def duplicate(self, flow: Flow, stream: Stream, seq: int) -> None:
         """A bundle came once more."""

@@ -40,11 +40,20 @@ def delivered(peer: SimPeer) -> dict[Stream, list[bytes]]:
 
 @attrs.define
 class Spoken:
-    """What was broadcast in one stream. `is_forked`: two processes with one key have both done so."""
+    """What was broadcast in one stream.
+
+    `is_forked`: two processes with one key have both done so, or one that went on from an old copy of its log.
+    """
 
     origin: SimPeer
     said: list[tuple[float, bytes]] = attrs.field(factory=list)
     is_forked: bool = False
+    _taken: dict[int, object] = attrs.field(factory=dict)
+
+    def add(self, at: float, message: bytes, place: tuple[Stream, range]) -> None:
+        """Something was said; all that was said in one call has the same `place`."""
+        self.said.append((at, message))
+        self.is_forked |= any(self._taken.setdefault(seq, place) is not place for seq in place[1])
 
 
 def spoken(peers: Sequence[SimPeer]) -> dict[Stream, Spoken]:
@@ -52,8 +61,9 @@ def spoken(peers: Sequence[SimPeer]) -> dict[Stream, Spoken]:
     found: dict[Stream, Spoken] = {}
     for peer in peers:
         for at, message in peer.said:
-            of = found.setdefault(peer.places[message][0], Spoken(peer))
-            of.said.append((at, message))
+            place = peer.places[message]
+            of = found.setdefault(place[0], Spoken(peer))
+            of.add(at, message, place)
             of.is_forked |= of.origin is not peer
     return found
 
@@ -116,8 +126,14 @@ def no_silent_loss(world: World, members: Sequence[SimPeer]) -> Violations:
 
 
 def validity(world: World, members: Sequence[SimPeer]) -> Violations:
-    """Every member has what a member broadcast since both of them had joined, or was told of a gap there."""
-    return _missing("validity", world, members, spoken(members))
+    """Every member has what a member broadcast since both of them had joined, or was told of a gap there.
+
+    What was on a disk that was replaced by an old copy may never have been sent.
+    """
+    said = spoken(members)
+    for of in said.values():
+        of.said = [(at, message) for at, message in of.said if message not in of.origin.doubtful]
+    return _missing("validity", world, members, said)
 
 
 def agreement(world: World, members: Sequence[SimPeer]) -> Violations:

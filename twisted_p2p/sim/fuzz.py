@@ -9,12 +9,14 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import attrs
 
 from twisted_p2p.core.config import LAN, Config
+from twisted_p2p.core.wire import History
 from twisted_p2p.sim.checks import settles
-from twisted_p2p.sim.peer import SimPeer
+from twisted_p2p.sim.peer import Commit, SimPeer
 from twisted_p2p.sim.scenarios import say
 from twisted_p2p.sim.signing import CheapSigner
 from twisted_p2p.sim.world import World
@@ -48,6 +50,8 @@ OUTCOMES: dict[str, Callable[[World], int]] = {
     "early bundles dropped": _counted("early_dropped"),
     "new epochs": _new_epochs,
     "forks seen": _counted("forks"),
+    "own streams that fell behind": _counted("fell_behind_itself"),
+    "bundles replayed": lambda world: sum(bundle.replayed for peer in world.peers for bundle in peer.received),
     "forks by oneself": _counted("own_forks"),
 }
 """What is to happen somewhere in many seeds, and how often it did in a world."""
@@ -119,6 +123,12 @@ class Play:
         else:
             self.join(new)
 
+    def back(self, peer: SimPeer) -> None:
+        """Start a peer that has died anew, with its log, unless somebody has taken its place."""
+        twin = any(other.peer == peer.peer for other in self.world.running)
+        if not (peer.running or peer.finished or twin or peer.address in self.world.listening):
+            peer.restart()
+
     def one_of_each_key(self) -> None:
         """Stop all but the first of those that are up with the same key: they would contradict each other for ever."""
         for peer in self.world.running:
@@ -188,6 +198,73 @@ def _restart_with_the_same_key(play: Play, rng: random.Random) -> None:
     peer = play.someone(rng)
     peer.kill()
     play.later(rng.uniform(0.1, 8), lambda: play.again(peer, same_key=True))
+
+
+@fault
+def _restart_with_the_log(play: Play, rng: random.Random) -> None:
+    peer = play.someone(rng)
+    say([peer], rng.randint(0, 3))
+    peer.kill()
+    play.later(rng.uniform(0.1, 20), lambda: play.back(peer))
+
+
+@fault
+def _restart_of_all_with_their_logs(play: Play, rng: random.Random) -> None:
+    running = play.world.running
+    say(running)
+    for peer in running:
+        peer.kill()
+        play.later(rng.uniform(0.1, 5), partial(play.back, peer))
+
+
+@fault
+def _restart_with_an_old_copy_of_the_log(play: Play, rng: random.Random) -> None:
+    peer = play.someone(rng)
+    old, words = peer.snapshot(), rng.randint(0, 3)
+
+    def swap() -> None:
+        if peer.running:
+            peer.kill()
+            peer.restore(old)
+            play.back(peer)
+            say([peer], words)
+
+    play.later(rng.uniform(0.5, 5), lambda: say([peer], rng.randint(0, 3)))
+    play.later(rng.uniform(5, 8), swap)
+
+
+@fault
+def _commit_is_the_last_thing(play: Play, rng: random.Random) -> None:
+    _at_a_commit(play, rng, rng.choice((Commit.DIES_BEFORE, Commit.DIES_AFTER)))
+
+
+@fault
+def _commit_fails(play: Play, rng: random.Random) -> None:
+    _at_a_commit(play, rng, Commit.FAILS)
+
+
+def _at_a_commit(play: Play, rng: random.Random, ends: Commit) -> None:
+    """One of the next commits of somebody ends like this; dead, the process is started again."""
+    peer, left = play.someone(rng), rng.randint(0, 60)
+
+    def commit() -> Commit:
+        nonlocal left
+        left -= 1
+        if left > 0:
+            return Commit.WORKS
+        peer.on_commit = lambda: Commit.WORKS
+        if ends is not Commit.FAILS:
+            play.later(rng.uniform(0.1, 5), lambda: play.back(peer))
+        return ends
+
+    peer.on_commit = commit
+
+
+@fault
+def _newcomer_with_history(play: Play, rng: random.Random) -> None:
+    peer = play.world.add()
+    peer.history = rng.choice((History(), History(age=10.0), History(count=rng.randint(0, 100))))
+    play.join(peer)
 
 
 @fault

@@ -43,8 +43,9 @@ class Commit(enum.Enum):
 
 @attrs.frozen
 class Snapshot:
-    """A copy of a peer's disk. `received`, `gaps`: how many of these its application had."""
+    """A copy of a peer's disk, made at a time. `received`, `gaps`: how many of these its application had."""
 
+    at: float
     log: MemoryLog
     received: int
     gaps: int
@@ -73,7 +74,10 @@ class SimPeer:
         """Says how the next commit ends."""
         self._joins: tuple[Sequence[Address], bool] | None = None
         self._epoch = 0
-        self._lives = 1
+        self.lives = 1
+        """How many there have been."""
+        self._returns = False
+        """It was a member before this life."""
         self.running = self.frozen = self.finished = False
         self.clock_error = 0.0
         """Seconds by which its wall clock is wrong; it may step at any time."""
@@ -84,6 +88,8 @@ class SimPeer:
         """When it broadcast what."""
         self.places: dict[bytes, tuple[Stream, range]] = {}
         """The stream of each of these, and the bundles in one of which it is."""
+        self.doubtful: dict[bytes, None] = {}
+        """Those of which its disk may know nothing any more."""
         self.member_since: float | None = None
         """When it became a member, in the world's time."""
         self._since: float | None = None
@@ -164,8 +170,13 @@ class SimPeer:
 
     def restart(self) -> None:
         """Start again after a kill, with what was committed; the application reads on where it was."""
+        if self.running:
+            return
         self.core = self._make_core()
-        self.frozen, self._lives = False, self._lives + 1
+        self.frozen, self.lives, self._since = False, self.lives + 1, None
+        self._returns = bool(self.log.saved.values.get("member"))
+        if not self._returns:
+            self.member_since = None
         self._steady = SteadyClock()
         self._unread.clear()
         self._waiting.clear()
@@ -177,11 +188,12 @@ class SimPeer:
 
     def snapshot(self) -> Snapshot:
         """A copy of its disk, with what its application has stored there."""
-        return Snapshot(copy.deepcopy(self.log), len(self.received), len(self.gaps))
+        return Snapshot(self.world.now, copy.deepcopy(self.log), len(self.received), len(self.gaps))
 
     def restore(self, snapshot: Snapshot) -> None:
         """Put an old copy in the place of its disk; it must be down."""
         self.log = snapshot.log
+        self.doubtful.update(dict.fromkeys(message for at, message in self.said if at >= snapshot.at))
         del self.received[snapshot.received :], self.gaps[snapshot.gaps :]
 
     def _number(self) -> int:
@@ -243,7 +255,7 @@ class SimPeer:
         self._perform(actions)
         if self.core.member_since != self._since:
             self._since = self.core.member_since
-            if self._lives == 1:
+            if not self._returns:
                 self.member_since = None if self._since is None else self.world.now
         self._set_timer()
         return is_kept
@@ -268,8 +280,7 @@ class SimPeer:
         if stream[1] != self._epoch:
             self._epoch = stream[1]
             for seq, line in enumerate(self.log.read(stream, 1, sys.maxsize), 1):
-                for message in messages_of(line):
-                    self.places[message] = (stream, range(seq, seq + 1))
+                self.places.update(dict.fromkeys(messages_of(line), (stream, range(seq, seq + 1))))
 
     def _set_timer(self) -> None:
         wake = self.core.next_wake

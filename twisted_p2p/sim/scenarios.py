@@ -244,7 +244,7 @@ def some_restart(world: World, peers: int) -> float:
     _talk(world, members, 10)
     for peer in dead:
         world.at(world.now + world.rng.uniform(0, 5), peer.restart)
-        world.at(world.now + world.rng.uniform(5, 8), lambda peer=peer: say([peer], 3))
+        world.at(world.now + world.rng.uniform(5, 8), partial(say, [peer], 3))
     _talk(world, members, 10)
     return 60
 

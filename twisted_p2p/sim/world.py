@@ -262,9 +262,10 @@ class World:
         """Connect, or fail: at once where nobody listens, after the time-out where no answer comes back."""
         target = self.listening.get((action.host, action.port))
         outcome: list[bool] = []
+        life = peer.lives
 
         def fail() -> None:
-            if not outcome:
+            if not outcome and peer.lives == life:
                 outcome.append(False)
                 peer.do(lambda now: peer.core.dial_failed(action.dial, now))
 
@@ -275,7 +276,7 @@ class World:
                 self._send(target, peer, lambda: self._due(self.now + self._delay(SYN_RETRANSMISSION), connected))
 
         def connected() -> None:
-            if not outcome and target is not None and target.running and peer.running:
+            if not outcome and target is not None and target.running and peer.running and peer.lives == life:
                 outcome.append(True)
                 self._connect(peer, target, action.dial)
 
