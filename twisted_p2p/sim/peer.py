@@ -255,7 +255,7 @@ class SimPeer:
         self._perform(actions)
         if self.core.member_since != self._since:
             self._since = self.core.member_since
-            if not self._returns:
+            if not self._returns or self.member_since is None:
                 self.member_since = None if self._since is None else self.world.now
         self._set_timer()
         return is_kept
