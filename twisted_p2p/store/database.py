@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -53,6 +54,17 @@ _ADVICE = (
         "The log {path} can't be opened: see that its folder is there, and that this program may use it.",
     ),
 )
+_WORDS = {
+    errno.ENOSPC: "disk is full",
+    errno.EDQUOT: "disk is full",
+    errno.EROFS: "readonly database",
+    errno.EACCES: "unable to open",
+    errno.EPERM: "unable to open",
+    errno.ENOENT: "unable to open",
+    errno.ENOTDIR: "unable to open",
+    errno.EIO: "disk I/O error",
+}
+"""SQLite's words for what the operating system says by number."""
 
 
 @contextlib.contextmanager
@@ -62,8 +74,9 @@ def ours(path: Path) -> Iterator[None]:
         yield
     except (sqlite3.Error, OSError) as error:
         text = f"The log {{path}} fails ({error}): see to the disk that it is on."
+        said = _WORDS.get(error.errno or 0, "") if isinstance(error, OSError) else str(error)
         for words, advice in _ADVICE:
-            if words in str(error):
+            if words in said:
                 text = advice
                 break
         raise LogError(text.replace("{path}", str(path))) from error
@@ -105,6 +118,9 @@ def _make_private(path: Path) -> None:
     try:
         file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     except FileExistsError:
+        # SQLite would only say that it can't be opened.
+        if not os.access(path, os.W_OK):
+            raise OSError(errno.EROFS, "may not be written") from None
         if path.stat().st_mode & 0o077:
             path.chmod(0o600)
     else:
