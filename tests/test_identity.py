@@ -68,6 +68,13 @@ class IdentityTests(SynchronousTestCase):
         parts[which] = bytes(changed)
         self.assertFalse(verifier.verify(parts[0].hex(), parts[1], parts[2].hex()))
 
+    def test_seed(self) -> None:
+        """The seed of a key makes the same peer again."""
+        signer = Ed25519Signer()
+        again = Ed25519Signer.from_seed(signer.seed)
+        self.assertEqual((again.peer, again.sign(b"x"), len(signer.seed)), (signer.peer, signer.sign(b"x"), 32))
+        self.assertRaises(ValueError, Ed25519Signer.from_seed, b"short")
+
     @given(st.text(max_size=140), st.text(max_size=140))
     def test_nonsense(self, peer: str, signature: str) -> None:
         """Text that is no id, or no signature, has signed nothing; nothing is raised."""

@@ -23,6 +23,16 @@ class Ed25519Signer:
     def __attrs_post_init__(self) -> None:
         self.peer = self._key.verify_key.encode().hex()
 
+    @classmethod
+    def from_seed(cls, seed: bytes) -> Ed25519Signer:
+        """The key of these 32 bytes, which are to be kept secret."""
+        return cls(SigningKey(seed))
+
+    @property
+    def seed(self) -> bytes:
+        """The 32 bytes that make this key again."""
+        return self._key.encode()
+
     def sign(self, data: bytes) -> str:
         """Sign `data`; 128 hex digits."""
         return self._key.sign(data).signature.hex()

@@ -47,8 +47,8 @@ class _Lines:
 
 _Arrival = tuple[float, Stream, int, int, bool]
 """When, which stream, which seq, up to which seq it is a gap or 0, and whether it is replayed."""
-_NOTHING: _Arrival = (0.0, ("", 0), 0, 0, False)
-"""In the place of what was withdrawn."""
+_NOTHING: Stream = ("", 0)
+"""In the place of the stream of what was withdrawn."""
 
 
 @implementer(IMessageLog)
@@ -71,8 +71,8 @@ class MemoryLog:
     _count: int = 0
     first: int = 1
     _peers: dict[str, tuple[bytes, bytes | None, float]] = attrs.field(factory=dict)
-    _new: int = 0
-    """Entries of this turn."""
+    _new: list[tuple[Stream, int, bool]] = attrs.field(factory=list)
+    """Entries of this turn: which stream, which seq, and whether it is a bundle."""
     _before: dict[tuple[str, object], object] = attrs.field(factory=dict)
     """What this turn has replaced; None where there was nothing."""
 
@@ -83,8 +83,8 @@ class MemoryLog:
 
     def load(self) -> Saved:
         """What it holds: it outlives a core, though not a process."""
-        self.saved.peers = [*self._peers.values()]
-        return self.saved
+        self.rollback()
+        return Saved(dict(self.saved.positions), [*self._peers.values()], dict(self.saved.values))
 
     # --- bundles
 
@@ -100,7 +100,7 @@ class MemoryLog:
         self.size += len(line)
         self._count += 1
         self._arrivals.append((now, stream, seq, 0, replayed))
-        self._new += 1
+        self._new.append((stream, seq, True))
         number = self.first + len(self._arrivals) - 1
         if stream in self._spared:
             del self._spared[stream]
@@ -112,7 +112,7 @@ class MemoryLog:
     def skip(self, stream: Stream, first: int, last: int, now: float) -> int:
         """Keep that these were told as a gap."""
         self._arrivals.append((now, stream, first, last, False))
-        self._new += 1
+        self._new.append((stream, first, False))
         return self.last
 
     def withdraw(self, stream: Stream, seq: int) -> None:
@@ -120,8 +120,9 @@ class MemoryLog:
         held = self._streams.get(stream)
         while held is not None and held.first < held.end and held.end > seq:
             self._drop_last(stream, held)
-        self._spared.pop(stream, None)
-        self._arrivals = deque(_NOTHING if a[1] == stream and a[2] >= seq else a for a in self._arrivals)
+        self._arrivals = deque(
+            (a[0], _NOTHING, 0, 0, False) if a[1] == stream and a[2] >= seq else a for a in self._arrivals
+        )
 
     def read(self, stream: Stream, seq: int, max_bytes: int) -> Sequence[bytes]:
         """Lines from `seq` on; none where `seq` is not held."""
@@ -164,6 +165,8 @@ class MemoryLog:
         found = dict[Stream, int]()
         oldest = now - age if age is not None else 0.0
         for at, stream, seq, last, _ in reversed(self._arrivals):
+            if not stream[0]:
+                continue
             if at < oldest or count == 0:
                 break
             held = self._streams.get(stream)
@@ -209,6 +212,7 @@ class MemoryLog:
         self._count -= 1
         if held.first == held.end:
             del self._streams[stream]
+            self._spared.pop(stream, None)
 
     def __len__(self) -> int:
         return self._count
@@ -244,15 +248,16 @@ class MemoryLog:
 
     def commit(self) -> None:
         """Memory fails nobody."""
-        self._new = 0
+        self._new.clear()
         self._before.clear()
 
     def rollback(self) -> None:
         """Undo this turn."""
-        for _ in range(min(self._new, len(self._arrivals))):
-            _, stream, seq, last, _ = self._arrivals.pop()
+        for stream, seq, is_bundle in reversed(self._new):
+            if self._arrivals:
+                self._arrivals.pop()
             held = self._streams.get(stream)
-            if not last and held is not None and held.end == seq + 1:
+            if is_bundle and held is not None and held.end == seq + 1:
                 self._drop_last(stream, held)
         saved = self.saved
         kept: dict[str, dict[Any, Any]] = {"position": saved.positions, "peer": self._peers, "value": saved.values}

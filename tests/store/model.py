@@ -1,0 +1,226 @@
+"""A log as its words have it, slowly, and what may happen to one."""
+
+from __future__ import annotations
+
+import copy
+
+import attrs
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twisted_p2p.core.config import Config
+from twisted_p2p.interfaces import Entry, Stream
+
+NOBODY = ("", 0)
+STREAMS = ("a" * 64, 1), ("b" * 64, 1), ("a" * 64, 2)
+_STREAM, _NAME = st.sampled_from(STREAMS), st.sampled_from(["x", "y"])
+_PAUSE, _NUMBER = st.floats(0, 30, width=16), st.integers(0, 1000)
+_OPERATION = st.one_of(
+    *[
+        st.tuples(
+            st.just("append"),
+            _STREAM,
+            st.sampled_from([0, 0, 0, 0, 0, 0, 4]),
+            st.integers(1, 60),
+            _PAUSE,
+            st.booleans(),
+        )
+    ]
+    * 5,
+    st.tuples(st.just("skip"), _STREAM, st.integers(1, 5)),
+    st.tuples(st.just("withdraw"), _STREAM, st.integers(0, 4)),
+    st.tuples(st.just("forget"), _STREAM),
+    st.tuples(st.just("move"), _STREAM, _NUMBER),
+    st.tuples(st.just("keep_peer"), _NAME, _NUMBER),
+    st.tuples(st.just("forget_peer"), _NAME),
+    st.tuples(st.just("keep"), _NAME, _NUMBER),
+    st.tuples(st.just("expire"), _PAUSE),
+)
+_TURN = st.tuples(
+    st.lists(_OPERATION, max_size=8), st.sampled_from(["commit", "commit", "commit", "rollback", "reopen"])
+)
+
+lives = given(st.lists(_TURN, max_size=12), st.integers(1, 20), st.integers(50, 500), st.integers(0, 200))
+"""Turns, and the bounds of the log: bundles, bytes, and bytes in one answer."""
+
+
+@attrs.define(eq=False)
+class Row:
+    """One entry, and whether it can be served."""
+
+    number: int
+    now: float
+    stream: Stream
+    seq: int
+    last: int
+    line: bytes | None
+    replayed: bool
+    is_held: bool
+
+
+@attrs.define(eq=False)
+class Kept:
+    """All that the log is to know."""
+
+    rows: list[Row] = attrs.field(factory=list)
+    first: int = 1
+    last: int = 0
+    positions: dict[Stream, int] = attrs.field(factory=dict)
+    peers: dict[str, tuple[bytes, bytes | None, float]] = attrs.field(factory=dict)
+    values: dict[str, int] = attrs.field(factory=dict)
+
+
+class NaiveLog:
+    """The log.
+
+    Args:
+        is_durable: what is before a hole stays for readers of entries, a roll-back undoes droppings, too, and number
+            and bytes are seen to at the commit.
+    """
+
+    def __init__(self, config: Config, is_durable: bool) -> None:
+        self.config, self.is_durable = config, is_durable
+        self.kept, self.before = Kept(), Kept()
+        self.now = 0.0
+
+    # --- what is said to it
+
+    def append(self, stream: Stream, seq: int, line: bytes, now: float, replayed: bool = False) -> int:
+        """Keep `line`."""
+        mine = self.held(stream)
+        if mine and (mine[-1].seq + 1 != seq or mine[-1].number < self.kept.first):
+            for row in mine:
+                row.is_held = False
+                if not self.is_durable or row.number < self.kept.first:
+                    row.line = None
+        self._add(stream, seq, 0, line, now, replayed)
+        number = self.kept.last
+        if not self.is_durable and self.is_full:
+            self.expire(now)
+        return number
+
+    def skip(self, stream: Stream, first: int, last: int, now: float) -> int:
+        """Keep a gap."""
+        self._add(stream, first, last, None, now, False)
+        return self.kept.last
+
+    def _add(self, stream: Stream, seq: int, last: int, line: bytes | None, now: float, replayed: bool) -> None:
+        self.now = now
+        self.kept.last += 1
+        self.kept.rows.append(Row(self.kept.last, now, stream, seq, last, line, replayed, line is not None))
+
+    def withdraw(self, stream: Stream, seq: int) -> None:
+        """As if they had never been."""
+        for row in self.kept.rows:
+            if row.stream == stream and row.seq >= seq:
+                row.stream, row.line, row.is_held = NOBODY, None, False
+
+    def forget(self, stream: Stream) -> None:
+        """Drop a stream."""
+        self.kept.positions.pop(stream, None)
+        if self.is_durable:
+            self.kept.rows = [row for row in self.kept.rows if row.stream != stream]
+        for row in self.held(stream):
+            row.line, row.is_held = None, False
+
+    def move(self, stream: Stream, position: int) -> None:
+        """Keep a position."""
+        self.kept.positions[stream] = position
+
+    def keep_peer(self, peer: str, record: bytes, claim: bytes | None, since: float) -> None:
+        """Keep a peer."""
+        self.kept.peers[peer] = (record, claim, since)
+
+    def forget_peer(self, peer: str) -> None:
+        """Drop a peer."""
+        self.kept.peers.pop(peer, None)
+
+    def keep(self, name: str, value: int) -> None:
+        """Keep a number."""
+        self.kept.values[name] = value
+
+    def expire(self, now: float) -> None:
+        """Drop what retention no longer keeps."""
+        for row in self.kept.rows:
+            if row.number < self.kept.first:
+                continue
+            if row.now >= now - self.config.retention_age and not self.is_full:
+                break
+            self.kept.first = row.number + 1
+            if not row.is_held or row is not self.held(row.stream)[-1]:
+                row.line, row.is_held = None, False
+        for row in self.kept.rows:
+            if row.number < self.kept.first and row.is_held and self.is_full:
+                row.line, row.is_held = None, False
+
+    def commit(self) -> None:
+        """The end of a turn."""
+        if self.is_durable and self.is_full:
+            self.expire(self.now)
+        self.before = copy.deepcopy(self.kept)
+
+    def rollback(self) -> None:
+        """The end of a turn that has not been."""
+        if not self.is_durable:
+            rows = [row for row in self.kept.rows if row.number <= self.before.last]
+            last = max(self.before.last, self.kept.first - 1)
+            self.before = attrs.evolve(self.before, rows=rows, first=self.kept.first, last=last)
+        self.kept = copy.deepcopy(self.before)
+
+    # --- what it says
+
+    def held(self, stream: Stream) -> list[Row]:
+        """What can be served of a stream."""
+        return [row for row in self.kept.rows if row.stream == stream and row.is_held]
+
+    @property
+    def lines(self) -> list[bytes]:
+        """All lines."""
+        return [row.line for row in self.kept.rows if row.line is not None]
+
+    @property
+    def size(self) -> int:
+        """Bytes held."""
+        return sum(map(len, self.lines))
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it holds more than it may."""
+        return len(self.lines) > self.config.retention_count or self.size > self.config.retention_bytes
+
+    def read(self, stream: Stream, seq: int, max_bytes: int) -> list[bytes]:
+        """Lines from `seq` on."""
+        mine = {row.seq: row.line or b"" for row in self.held(stream)}
+        return _first_of([mine[at] for at in range(seq, seq + len(mine)) if seq in mine and at in mine], max_bytes)
+
+    def floor(self, stream: Stream) -> int:
+        """The oldest seq held."""
+        return min((row.seq for row in self.held(stream)), default=0)
+
+    def entries(self, after: int, max_bytes: int) -> list[Entry]:
+        """All that arrived after that."""
+        rows = [row for row in self.kept.rows if row.number > max(after, self.kept.first - 1)]
+        rows = [row for row in rows if row.stream != NOBODY]
+        count = len(_first_of([row.line or b"" for row in rows], max_bytes))
+        return [
+            Entry(r.number, r.stream, r.seq, r.line, 0 if r.line is not None else r.last or r.seq, r.replayed)
+            for r in rows[:count]
+        ]
+
+    def history(self, now: float, age: float | None, count: int | None) -> dict[Stream, int]:
+        """The lowest seqs among the newest bundles."""
+        if age is None and count is None:
+            return {stream: self.floor(stream) for stream in STREAMS if self.floor(stream)}
+        rows = [row for row in self.kept.rows if row.is_held and row.number >= self.kept.first]
+        if age is not None:
+            rows = [row for row in rows if row.now >= now - age]
+        rows = rows[max(0, len(rows) - count) :] if count is not None else rows
+        return {row.stream: row.seq for row in reversed(rows)}
+
+
+def _first_of(lines: list[bytes], max_bytes: int) -> list[bytes]:
+    """Lines up to so many bytes, but one at least."""
+    count = 0
+    while count < len(lines) and (count == 0 or sum(map(len, lines[: count + 1])) <= max_bytes):
+        count += 1
+    return lines[:count]

@@ -1,0 +1,536 @@
+"""The durable log: bundles, positions and the directory in one SQLite file."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import attrs
+from zope.interface import implementer
+
+from twisted_p2p.core.config import Config
+from twisted_p2p.errors import LogError
+from twisted_p2p.interfaces import Entry, IMessageLog, Saved, Stream
+from twisted_p2p.store.database import connect, kernel_boot_id, ours
+
+JUMP = 1_000_000
+"""Numbers left out where the end of the log may be lost: none of a lost entry is given to another one."""
+SLICE = 2_000
+"""Entries that one turn drops at most."""
+_PAGE = 10_000
+
+
+@attrs.define(eq=False)
+class _Held:
+    """What is held of one stream: from `floor`, 0 where nothing is, up to before `next`."""
+
+    id: int
+    position: int | None = None
+    floor: int = 0
+    next: int = 0
+    newest: int = 0
+    """The number of the newest bundle."""
+
+
+@attrs.define
+class _Totals:
+    """Of the whole log; `last` and `first` as IMessageLog has them."""
+
+    last: int = 0
+    first: int = 1
+    count: int = 0
+    size: int = 0
+
+
+@implementer(IMessageLog)
+@attrs.define(eq=False)
+class SqliteLog:
+    """Bundles by stream and seq in a file, with retention by age, number and bytes; used in one thread.
+
+    What a turn appends is gathered, and written when somebody reads, or at its commit: one transaction a turn. After a
+    hole what was held before it is served to nobody, but stays for the readers of `entries` until retention takes it.
+    Retention by number and bytes comes with the commit. Age spares the newest bundle of a stream: without it nobody
+    could prove how far the stream went. Such bundles lie before `first`.
+
+    With NORMAL a commit does not wait for the disk: after a power failure the newest turns may be missing, and `load`
+    says so. One commit in some hundreds waits for a checkpoint. With FULL each one waits. OFF may damage the file.
+
+    Args:
+        path: of the file; it is made by `load`.
+        config: for the retention.
+        synchronous: SQLite's setting: OFF, NORMAL or FULL.
+        boot_id: tells one start of the machine from another.
+    """
+
+    path: Path = attrs.field(converter=Path)
+    config: Config
+    synchronous: str = attrs.field(default="NORMAL", validator=attrs.validators.in_(("OFF", "NORMAL", "FULL")))
+    boot_id: Callable[[], str | None] = kernel_boot_id
+    _database: sqlite3.Connection | None = None
+    _is_open: bool = False
+    _is_whole: bool = True
+    _streams: dict[Stream, _Held] = attrs.field(factory=dict)
+    _names: dict[int, Stream] = attrs.field(factory=dict)
+    _next_id: int = 1
+    _totals: _Totals = attrs.field(factory=_Totals)
+    # What this turn has said.
+    _rows: list[tuple[int, int, int, int, float, bool, bytes | None]] = attrs.field(factory=list)
+    _peers: dict[str, tuple[bytes, bytes | None, float] | None] = attrs.field(factory=dict)
+    _values: dict[str, int] = attrs.field(factory=dict)
+    _before: dict[Stream, _Held | None] = attrs.field(factory=dict)
+    """The streams that it touched, as they were."""
+    _committed: _Totals = attrs.field(factory=_Totals)
+    _failure: LogError | None = None
+    """Why it can't be committed any more."""
+    _now: float = 0.0
+
+    @property
+    def last(self) -> int:
+        """The number of the newest entry there has been."""
+        return self._totals.last
+
+    @property
+    def first(self) -> int:
+        """The number from which on all entries are held."""
+        return self._totals.first
+
+    @property
+    def size(self) -> int:
+        """Bytes held."""
+        return self._totals.size
+
+    def __len__(self) -> int:
+        return self._totals.count
+
+    # --- opening and closing
+
+    def load(self) -> Saved:
+        """Open it, or open it again after a failure: what was not committed is gone."""
+        self._let_go()
+        try:
+            with ours(self.path):
+                self._database = connect(self.path)
+                self._recover(self._database)
+                if not self._is_open:
+                    self._begin_life(self._database)
+                self._is_open = True
+                self._database.execute(f"PRAGMA synchronous = {self.synchronous}")
+                return self._saved(self._database)
+        except LogError:
+            self._let_go()
+            raise
+
+    def _recover(self, database: sqlite3.Connection) -> None:
+        """Read what is kept in memory."""
+        found = database.execute("SELECT last, first, count, size FROM state").fetchone()
+        if found is None:
+            raise sqlite3.DatabaseError("malformed: the table of its state is empty")
+        self._totals = _Totals(*found)
+        self._committed = _Totals(*found)
+        for origin, epoch, *held in database.execute(
+            "SELECT origin, epoch, id, position, floor, next, newest FROM streams"
+        ):
+            self._streams[origin, epoch] = _Held(*held)
+            self._names[held[0]] = (origin, epoch)
+        self._next_id = max(self._names, default=0) + 1
+
+    def _begin_life(self, database: sqlite3.Connection) -> None:
+        """Find out whether the end of the life before can be missing, and write down that this one has begun."""
+        boot = self.boot_id()
+        before, synchronous, clean, whole = database.execute(
+            "SELECT boot, synchronous, clean, whole FROM state"
+        ).fetchone()
+        survived = clean or synchronous == "FULL" or (boot is not None and boot == before)
+        # A life that has written nothing has not yet told the others that something may be missing.
+        self._is_whole = bool(whole and survived)
+        if not survived:
+            self._totals.last += JUMP
+            self._committed.last += JUMP
+        database.execute(
+            "UPDATE state SET boot = ?, synchronous = ?, clean = 0, last = ?, whole = ?",
+            (boot, self.synchronous, self._totals.last, self._is_whole),
+        )
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def _saved(self, database: sqlite3.Connection) -> Saved:
+        return Saved(
+            {stream: held.position for stream, held in self._streams.items() if held.position is not None},
+            database.execute("SELECT record, claim, since FROM peers").fetchall(),
+            dict(database.execute("SELECT name, value FROM kept")),
+            self._is_whole,
+        )
+
+    def close(self) -> None:
+        """Let go of the file; what was not committed is lost."""
+        if self._database is not None and self._is_open:
+            # If this fails, the log will be taken for one that was not closed, which is safe.
+            with contextlib.suppress(sqlite3.Error):
+                self._undo(self._database)
+                self._database.execute("PRAGMA synchronous = FULL")
+                self._database.execute("UPDATE state SET clean = 1")
+        self._let_go()
+        self._is_open = False
+
+    def _let_go(self) -> None:
+        """Close the file, and forget what was read from it."""
+        database, self._database = self._database, None
+        if database is not None:
+            with contextlib.suppress(sqlite3.Error):
+                database.close()
+        self._totals, self._committed = _Totals(), _Totals()
+        self._streams.clear()
+        self._names.clear()
+        self._end_turn()
+
+    # --- turns
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        """The database, for one operation; if that fails, so does the turn."""
+        if self._failure is not None:
+            raise self._failure
+        if self._database is None:
+            raise LogError(f"The log {self.path} is not open.")
+        try:
+            with ours(self.path):
+                yield self._database
+        except LogError as error:
+            is_changed = self._is_changed
+            self.rollback()
+            self._failure = error if is_changed else None
+            raise
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """The same, in the transaction of this turn, after all that was appended."""
+        with self._open() as database:
+            if not database.in_transaction:
+                database.execute("BEGIN IMMEDIATE")
+            if self._rows:
+                database.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)", self._rows)
+                self._rows.clear()
+            yield database
+
+    def _reading(self) -> contextlib.AbstractContextManager[sqlite3.Connection]:
+        return self._writing() if self._rows else self._open()
+
+    def _touch(self, stream: Stream) -> _Held:
+        """What is held of a stream, to be changed in this turn."""
+        held = self._streams.get(stream)
+        if stream not in self._before:
+            self._before[stream] = None if held is None else attrs.evolve(held)
+        if held is None:
+            held = self._streams[stream] = _Held(self._next_id)
+            self._names[held.id] = stream
+            self._next_id += 1
+        return held
+
+    @property
+    def _is_changed(self) -> bool:
+        said = self._rows or self._before or self._peers or self._values
+        return bool(said) or self._totals != self._committed
+
+    def commit(self) -> None:
+        """Make this turn lasting."""
+        if self._failure is not None:
+            failure = self._failure
+            self.rollback()
+            raise failure
+        if not self._is_changed:
+            return
+        try:
+            if self._is_full():
+                self.expire(self._now)
+            with self._writing() as database:
+                self._write_rest(database)
+                database.execute("COMMIT")
+        except LogError:
+            self._failure = None
+            raise
+        self._is_whole = True
+        self._end_turn()
+
+    def _write_rest(self, database: sqlite3.Connection) -> None:
+        """Write all of this turn but the entries."""
+        streams = [(stream, self._streams.get(stream)) for stream in self._before]
+        database.executemany(
+            "INSERT OR REPLACE INTO streams VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [(h.id, *stream, h.position, h.floor, h.next, h.newest) for stream, h in streams if h is not None],
+        )
+        for peer, known in self._peers.items():
+            if known is None:
+                database.execute("DELETE FROM peers WHERE peer = ?", (peer,))
+            else:
+                database.execute("INSERT OR REPLACE INTO peers VALUES (?, ?, ?, ?)", (peer, *known))
+        for kept in self._values.items():
+            database.execute("INSERT OR REPLACE INTO kept VALUES (?, ?)", kept)
+        database.execute(
+            "UPDATE state SET last = ?, first = ?, count = ?, size = ?, whole = 1", attrs.astuple(self._totals)
+        )
+
+    def rollback(self) -> None:
+        """Undo this turn, also what it has dropped."""
+        if self._database is not None:
+            try:
+                self._undo(self._database)
+            except sqlite3.Error:
+                # It cannot be trusted with another turn; `load` opens it again.
+                self._let_go()
+                return
+        for stream, before in self._before.items():
+            held = self._streams.pop(stream, None)
+            if held is not None:
+                del self._names[held.id]
+            if before is not None:
+                self._streams[stream] = before
+                self._names[before.id] = stream
+        self._totals = attrs.evolve(self._committed)
+        self._end_turn()
+
+    def _undo(self, database: sqlite3.Connection) -> None:
+        if database.in_transaction:
+            database.execute("ROLLBACK")
+
+    def _end_turn(self) -> None:
+        self._committed = attrs.evolve(self._totals)
+        self._failure = None
+        for said in (self._rows, self._peers, self._values, self._before):
+            said.clear()
+
+    # --- bundles
+
+    def append(self, stream: Stream, seq: int, line: bytes, now: float, replayed: bool = False) -> int:
+        """Keep `line`."""
+        held = self._touch(stream)
+        if seq < held.next:
+            self.withdraw(stream, seq)
+        if held.floor and held.newest < self._totals.first:
+            self._drop_spared(held)
+        if not held.floor or seq != held.next:
+            held.floor = seq
+        held.next = seq + 1
+        held.newest = self._add(held, seq, 0, line, now, replayed)
+        self._totals.count += 1
+        self._totals.size += len(line)
+        return held.newest
+
+    def skip(self, stream: Stream, first: int, last: int, now: float) -> int:
+        """Keep that these were told as a gap."""
+        return self._add(self._touch(stream), first, last, None, now, False)
+
+    def _add(self, held: _Held, seq: int, last: int, line: bytes | None, now: float, replayed: bool) -> int:
+        self._now = now
+        self._totals.last += 1
+        self._rows.append((self._totals.last, held.id, seq, last, now, replayed, line))
+        return self._totals.last
+
+    def withdraw(self, stream: Stream, seq: int) -> None:
+        """Drop what was never sent."""
+        if stream not in self._streams:
+            return
+        held = self._touch(stream)
+        with self._writing() as database:
+            self._drop(database, "stream = ? AND seq >= ?", (held.id, seq))
+            if held.floor >= seq:
+                held.floor = 0
+            if held.next > seq:
+                held.next = seq
+            if held.floor:
+                held.newest = self._number(database, held, held.next - 1)
+
+    def read(self, stream: Stream, seq: int, max_bytes: int) -> Sequence[bytes]:
+        """Lines from `seq` on; none where `seq` is not held."""
+        held = self._streams.get(stream)
+        if held is None or not held.floor or not held.floor <= seq < held.next:
+            return []
+        lines: list[bytes] = []
+        size = 0
+        with self._reading() as database:
+            wanted = "SELECT line FROM entries WHERE stream = ? AND seq >= ? AND seq < ? ORDER BY seq"
+            with contextlib.closing(database.execute(wanted, (held.id, seq, held.next))) as found:
+                for (line,) in found:
+                    size += len(line)
+                    if lines and size > max_bytes:
+                        break
+                    lines.append(line)
+        return lines
+
+    def floor(self, stream: Stream) -> int:
+        """The oldest seq held; 0 where none is."""
+        held = self._streams.get(stream)
+        return held.floor if held is not None else 0
+
+    def entries(self, after: int, max_bytes: int) -> Sequence[Entry]:
+        """What arrived after that; not more than some thousands at a time."""
+        found: list[Entry] = []
+        size = 0
+        with self._reading() as database:
+            columns = "number, stream, seq, last, replayed, line"
+            wanted = f"SELECT {columns} FROM entries WHERE number >= ? ORDER BY number LIMIT ?"
+            start = max(after + 1, self._totals.first)
+            with contextlib.closing(database.execute(wanted, (start, _PAGE))) as rows:
+                for number, stream, seq, last, replayed, line in rows:
+                    size += len(line or b"")
+                    if found and size > max_bytes:
+                        break
+                    found.append(Entry(number, self._names[stream], seq, line, last, bool(replayed)))
+        return found
+
+    def history(self, now: float, age: float | None, count: int | None) -> dict[Stream, int]:
+        """The lowest seq of each stream among the newest."""
+        if age is None and count is None:
+            return {stream: held.floor for stream, held in self._streams.items() if held.floor}
+        with self._reading() as database:
+            first = self._totals.first if age is None else self._first_since(database, now - age)
+            if count is not None:
+                return self._newest(database, first, count)
+            return {
+                stream: self._lowest(database, held, first)
+                for stream, held in self._streams.items()
+                if held.floor and held.newest >= first
+            }
+
+    def _newest(self, database: sqlite3.Connection, first: int, count: int) -> dict[Stream, int]:
+        """The lowest seqs among the newest bundles, so many of them, but none with a number below `first`."""
+        found = dict[Stream, int]()
+        wanted = "SELECT stream, seq FROM entries WHERE number >= ? AND last = 0 ORDER BY number DESC"
+        with contextlib.closing(database.execute(wanted, (first,))) as rows:
+            for name, seq in rows:
+                if count <= 0:
+                    break
+                stream = self._names[name]
+                held = self._streams[stream]
+                if held.floor and held.floor <= seq:
+                    found[stream] = seq
+                    count -= 1
+        return found
+
+    def _first_since(self, database: sqlite3.Connection, oldest: float) -> int:
+        """The number of the first entry that arrived then or later; one after `last` where there is none."""
+        low, high = self._totals.first, self._totals.last + 1
+        while low < high:
+            middle = (low + high) // 2
+            at = "SELECT number, arrived FROM entries WHERE number >= ? ORDER BY number LIMIT 1"
+            found = database.execute(at, (middle,)).fetchone()
+            if found is None or found[1] >= oldest:
+                high = middle
+            else:
+                low = found[0] + 1
+        return low
+
+    def _lowest(self, database: sqlite3.Connection, held: _Held, first: int) -> int:
+        """The lowest seq held of a stream with a number not below `first`."""
+        low, high = held.floor, held.next - 1
+        while low < high:
+            middle = (low + high) // 2
+            if self._number(database, held, middle) >= first:
+                high = middle
+            else:
+                low = middle + 1
+        return low
+
+    def _number(self, database: sqlite3.Connection, held: _Held, seq: int) -> int:
+        """The number of a bundle that is held."""
+        wanted = "SELECT number FROM entries WHERE stream = ? AND seq = ?"
+        found: tuple[int] | None = database.execute(wanted, (held.id, seq)).fetchone()
+        if found is None:
+            raise sqlite3.DatabaseError("malformed: an entry is missing")
+        return found[0]
+
+    # --- retention
+
+    def expire(self, now: float) -> bool:
+        """Drop what retention no longer keeps, oldest arrivals first, but so many at a time only."""
+        with self._reading() as database:
+            wanted = (
+                "SELECT number, stream, seq, arrived, length(line) FROM entries"
+                " WHERE number >= ? ORDER BY number LIMIT ?"
+            )
+            rows = database.execute(wanted, (self._totals.first, SLICE + 1)).fetchall()
+        oldest = now - self.config.retention_age
+        dropped: list[tuple[int]] = []
+        for number, name, seq, arrived, size in rows[:SLICE]:
+            if arrived >= oldest and not self._is_full():
+                break
+            self._totals.first = number + 1
+            if self._pass(self._names[name], seq, number):
+                dropped.append((number,))
+                self._totals.count -= size is not None
+                self._totals.size -= size or 0
+        if dropped:
+            with self._writing() as database:
+                database.executemany("DELETE FROM entries WHERE number = ?", dropped)
+        if len(rows) > SLICE:
+            return self._totals.first > rows[-2][0] and (rows[-1][3] < oldest or self._is_full())
+        return self._is_full() and self._expire_spared()
+
+    def _pass(self, stream: Stream, seq: int, number: int) -> bool:
+        """Whether an entry goes, since it is not the newest bundle of its stream. The stream then begins after it."""
+        held = self._streams[stream]
+        if held.floor and held.newest == number:
+            return False
+        if held.floor == seq:
+            self._touch(stream).floor += 1
+        return True
+
+    def _expire_spared(self) -> bool:
+        """Drop what age has spared, too."""
+        with self._writing() as database:
+            wanted = "SELECT number, stream, length(line) FROM entries WHERE number < ? ORDER BY number LIMIT ?"
+            rows = database.execute(wanted, (self._totals.first, SLICE)).fetchall()
+            for number, name, size in rows:
+                if not self._is_full():
+                    break
+                self._touch(self._names[name]).floor = 0
+                self._totals.count -= 1
+                self._totals.size -= size
+                database.execute("DELETE FROM entries WHERE number = ?", (number,))
+        return bool(rows) and self._is_full()
+
+    def _drop_spared(self, held: _Held) -> None:
+        """Drop what age has spared of a stream, now that it goes on."""
+        with self._writing() as database:
+            self._drop(database, "number = ?", (held.newest,))
+        held.floor = 0
+
+    def _drop(self, database: sqlite3.Connection, which: str, values: tuple[int, ...]) -> None:
+        """Drop entries, with their part in the totals."""
+        count, size = database.execute(
+            f"SELECT count(line), coalesce(sum(length(line)), 0) FROM entries WHERE {which}", values
+        ).fetchone()
+        database.execute(f"DELETE FROM entries WHERE {which}", values)
+        self._totals.count -= count
+        self._totals.size -= size
+
+    def _is_full(self) -> bool:
+        return self._totals.count > self.config.retention_count or self._totals.size > self.config.retention_bytes
+
+    # --- all else
+
+    def move(self, stream: Stream, position: int) -> None:
+        """Keep a position."""
+        self._touch(stream).position = position
+
+    def forget(self, stream: Stream) -> None:
+        """Drop a stream with its position."""
+        if stream not in self._streams:
+            return
+        held = self._touch(stream)
+        with self._writing() as database:
+            self._drop(database, "stream = ?", (held.id,))
+            database.execute("DELETE FROM streams WHERE id = ?", (held.id,))
+        del self._streams[stream], self._names[held.id]
+
+    def keep_peer(self, peer: str, record: bytes, claim: bytes | None, since: float) -> None:
+        """Keep what is known of a peer."""
+        self._peers[peer] = (record, claim, since)
+
+    def forget_peer(self, peer: str) -> None:
+        """Drop what is known of a peer."""
+        self._peers[peer] = None
+
+    def keep(self, name: str, value: int) -> None:
+        """Keep a number under a name."""
+        self._values[name] = value
