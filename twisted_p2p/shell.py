@@ -42,10 +42,10 @@ class IPeerShell(Interface):
     address = Attribute("(host, port) under which others reach this peer.")
 
     def start() -> None:
-        """Listen, and be a network of one; raises CannotListen."""
+        """Listen, and be a network of one, or what the log says; raises CannotListen, LogError."""
 
     def broadcast(encoded: Sequence[bytes]) -> None:
-        """Broadcast messages, each one JSON object as it travels, in this order."""
+        """Broadcast messages, each one JSON object as it travels, in this order; raises LogError."""
 
     def join(addresses: Sequence[tuple[str, int]], genesis: bool = False) -> None:
         """Join through any of `addresses`, retrying until it works. `genesis`: be ready alone, too."""

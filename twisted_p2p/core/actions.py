@@ -31,6 +31,7 @@ class Reason(str, enum.Enum):
     OTHER_DIRECTORY = "other-directory"  # one of the two knows everybody, the other one a sample
     NOT_READY = "not-joined-yet"  # a newcomer was asked for help by another one
     TOO_MANY = "too-many-links"
+    LOG_FAILED = "log-failed"  # we can't keep what comes, so we take nothing
 
 
 @attrs.frozen

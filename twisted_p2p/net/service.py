@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import random
 import re
 from collections import deque
@@ -12,27 +13,32 @@ from typing import Any
 
 import attrs
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IConsumer, IDelayedCall, IListeningPort
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from twisted_p2p.core.actions import Actions, Dial, Finished, Hangup, Reason, Write
+from twisted_p2p.core.actions import Actions, Changed, Dial, Finished, Hangup, Kind, Reason, Write
 from twisted_p2p.core.config import LAN, Config
 from twisted_p2p.core.peer import PeerCore
 from twisted_p2p.core.streamlog import MemoryLog
-from twisted_p2p.errors import BadAddress, BadNetworkName, CannotListen
+from twisted_p2p.core.wire import History
+from twisted_p2p.errors import BadAddress, BadNetworkName, CannotListen, LogError, P2PError
 from twisted_p2p.identity import Ed25519Signer, Ed25519Verifier
+from twisted_p2p.interfaces import IMessageLog
 from twisted_p2p.net.dialer import Dialer
 from twisted_p2p.net.link import LinkFactory, LinkProtocol
 from twisted_p2p.net.stranger import StrangerLog
 from twisted_p2p.shell import IPeerShell, SteadyClock, Told
+from twisted_p2p.store.datadir import DataDir
 
 BACKLOG = 1024
 """Connections that the kernel keeps for us while we are busy; Twisted's own 50 is short for a genesis."""
 CLOSE_TIMEOUT = 2.0
 """Seconds that a closed connection may take to send what was written; then it is aborted."""
+RECOVER_FIRST, RECOVER_MAX = 1.0, 30.0
+"""Seconds until a log that has failed is tried again: each time twice as long."""
 
 
 @attrs.frozen(kw_only=True)
@@ -43,6 +49,9 @@ class Settings:
         port: 0 for any free one.
         interface: the address to listen on.
         advertise: (host, port) under which others reach us; None: `interface`; a port of None: the real one.
+        data_dir: where key, log and directory are kept; None: in memory.
+        synchronous: whether a commit waits for the disk: "FULL", "NORMAL" or "OFF" (docs/durability.md).
+        history: what to ask for of what was broadcast before we joined.
     Raises:
         BadNetworkName, BadAddress: with these nobody could join us.
     """
@@ -52,6 +61,9 @@ class Settings:
     advertise: tuple[str, int | None] | None = None
     network: str = "p2p"
     config: Config = LAN
+    data_dir: str | os.PathLike[str] | None = None
+    synchronous: str = attrs.field(default="NORMAL", validator=attrs.validators.in_(("OFF", "NORMAL", "FULL")))
+    history: History | None = None
 
     def __attrs_post_init__(self) -> None:
         if not re.fullmatch("[!-~]{1,64}", self.network):
@@ -77,6 +89,8 @@ class PeerService(MultiService):
 
     Args:
         reactor: for time and TCP; none is reached for globally.
+    Raises:
+        DataDirError: the data directory can't be used, or another process has it.
     """
 
     log = Logger()
@@ -84,17 +98,20 @@ class PeerService(MultiService):
     def __init__(self, reactor: Any, settings: Settings) -> None:
         super().__init__()
         self.clock, self.settings, self.config = reactor, settings, settings.config
-        signer = Ed25519Signer()
-        self.peer = signer.peer
-        self.message_log = MemoryLog(settings.config)
-        self.core = PeerCore(
-            config=settings.config,
-            network=settings.network,
-            signer=signer,
-            verifier=Ed25519Verifier(),
-            log=self.message_log,
-            rng=random.Random(random.SystemRandom().getrandbits(64)),
-        )
+        self._data_dir = None if settings.data_dir is None else DataDir.open(settings.data_dir)
+        self._verifier = Ed25519Verifier()
+        self._signer = Ed25519Signer() if self._data_dir is None else self._data_dir.signer
+        self.peer = self._signer.peer
+        self.message_log: IMessageLog = MemoryLog(settings.config)
+        if self._data_dir is not None:
+            self.message_log = self._data_dir.log(settings.config, settings.synchronous)
+        self.core = self._make_core()
+        self.failure: LogError | None = None
+        """Why the log takes nothing. Until it does this peer stands still."""
+        self._joins: dict[tuple[str, int], None] = {}
+        self._genesis = False
+        self._pause, self._recovered = RECOVER_FIRST, 0.0
+        self._recovering: IDelayedCall | None = None
         self.sink: Callable[[Told], object] = lambda told: None
         self.address = (settings.interface, settings.port)
         self.port = settings.port
@@ -118,7 +135,16 @@ class PeerService(MultiService):
 
         Raises:
             CannotListen: the port is taken, or the interface is not ours.
+            LogError: the log can't be opened.
         """
+        try:
+            self._listen()
+            self._start_core()
+        except P2PError:
+            self._let_go()
+            raise
+
+    def _listen(self) -> None:
         port, interface = self.settings.port, self.settings.interface
         try:
             self._listening = self.clock.listenTCP(port, self._factory, backlog=BACKLOG, interface=interface)
@@ -129,15 +155,37 @@ class PeerService(MultiService):
         self.port = self._listening.getHost().port  # type: ignore[union-attr]  # of listenTCP it is an IPv4Address or IPv6Address
         host, advertised = self.settings.advertise or (interface, None)
         self.address = (host, advertised or self.port)
-        self._run(lambda now: self.core.start(self.address, now))
+
+    def _make_core(self) -> PeerCore:
+        return PeerCore(
+            config=self.config,
+            network=self.settings.network,
+            signer=self._signer,
+            verifier=self._verifier,
+            log=self.message_log,
+            rng=random.Random(random.SystemRandom().getrandbits(64)),
+            history=self.settings.history,
+        )
+
+    def _start_core(self) -> None:
+        """Go on where the log ends; raises LogError."""
+        if self._data_dir is not None:
+            self._data_dir.say_pid()
+        actions = self.core.start(self.address, self._now())
+        self.message_log.commit()
+        self._run(lambda now: actions)
 
     def join(self, addresses: Sequence[tuple[str, int]], genesis: bool = False) -> None:
         """Join through any of `addresses`, retrying until it works."""
+        self._joins.update(dict.fromkeys(addresses))
+        self._genesis |= genesis
         self._run(lambda now: self.core.join(addresses, now, genesis))
 
     def broadcast(self, encoded: Sequence[bytes]) -> None:
-        """Broadcast encoded messages, in this order."""
+        """Broadcast encoded messages, in this order. Raises LogError: they are not in the log, nor sent to anybody."""
         self._run(lambda now: self.core.broadcast(list(encoded), now))
+        if self.failure is not None:
+            raise self.failure
 
     def leave(self) -> Deferred[None]:
         """Leave gracefully and close everything, within the leave time-out and the close time-out."""
@@ -145,7 +193,10 @@ class PeerService(MultiService):
             return succeed(None)
         if self._leaving is None:
             self._leaving = Deferred()
-            self._run(self.core.leave)
+            if self.failure is None:
+                self._run(self.core.leave)
+            if self.failure is not None:
+                self._close()
         return self._leaving
 
     # --- running the core
@@ -162,15 +213,24 @@ class PeerService(MultiService):
         self._busy = True
         try:
             while self._calls:
-                self._perform(self._calls.popleft()(self._now()))
+                self._turn(self._calls.popleft())
         finally:
             self._busy = False
         self._set_timer()
 
-    def _perform(self, actions: Actions) -> None:
-        if not actions:
+    def _turn(self, call: Callable[[float], Actions]) -> None:
+        """If what it says can't be kept, nothing else of the turn happens."""
+        if self.failure is not None:
             return
-        self.message_log.commit()
+        try:
+            actions = call(self._now())
+            self.message_log.commit()
+        except LogError as error:
+            self._fail(error)
+        else:
+            self._perform(actions)
+
+    def _perform(self, actions: Actions) -> None:
         for action in actions:
             if isinstance(action, Write):
                 link = self._links.get(action.link)
@@ -186,9 +246,41 @@ class PeerService(MultiService):
             else:
                 self.sink(action)
 
+    # --- when the log fails
+
+    def _fail(self, error: LogError) -> None:
+        """The core has said what the log has not kept: drop it, stand still, and begin anew once the log works."""
+        self.failure = error
+        now = float(self.clock.seconds())
+        self._pause = RECOVER_FIRST if now - self._recovered > RECOVER_MAX else min(2 * self._pause, RECOVER_MAX)
+        self.log.critical("{error} This peer stands still, and tries again in {n:g} s.", error=error, n=self._pause)
+        self.message_log.rollback()
+        neighbours, links = [*self.core.overlay.active], [*self._links.values()]
+        self._stop_running()
+        self._links.clear()
+        for link in links:
+            link.transport.abortConnection()
+        for peer in neighbours:
+            self.sink(Changed(Kind.LINK_DOWN, peer, reason=Reason.LOG_FAILED.value))
+        self._recovering = self.clock.callLater(self._pause, self._recover)
+
+    def _recover(self) -> None:
+        self._recovering = None
+        self.core = self._make_core()
+        self.failure = None
+        try:
+            self._start_core()
+        except LogError as error:
+            self._fail(error)
+            return
+        self.log.info("The log works again.")
+        self._recovered = float(self.clock.seconds())
+        if self._joins or self._genesis:
+            self.join([*self._joins], self._genesis)
+
     def _set_timer(self) -> None:
         """Keep one delayed call, not later than the core's first deadline; an early one does no harm."""
-        wake = None if self._closing else self.core.next_wake
+        wake = None if self._closing or self.failure is not None else self.core.next_wake
         if wake is None:
             return
         delay = max(0.0, wake - self._steady.last)
@@ -205,7 +297,7 @@ class PeerService(MultiService):
 
     def link_made(self, link: LinkProtocol) -> None:
         """A connection is there."""
-        if self._closing:
+        if self._closing or self.failure is not None:
             link.transport.abortConnection()
             return
         self._numbers += 1
@@ -269,19 +361,26 @@ class PeerService(MultiService):
     def _close(self) -> None:
         """The core has left and hung up everywhere: stop listening and wait until the last words are out."""
         self._closing = True
-        self._dialer.stop()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._stop_running()
         if not self._links:
             self._closed()
 
+    def _stop_running(self) -> None:
+        self._dialer.stop()
+        for call in (self._timer, self._recovering):
+            if call is not None:
+                call.cancel()
+        self._timer = self._recovering = None
+
     def _closed(self) -> None:
-        port, self._listening = self._listening, None
-        if port is not None and self._leaving is not None:
-            stopped = port.stopListening()
+        if self._listening is not None and self._leaving is not None:
             leaving = self._leaving
-            if stopped is None:
-                leaving.callback(None)
-            else:
-                stopped.addBoth(lambda result: leaving.callback(None))
+            maybeDeferred(self._let_go).addBoth(lambda result: leaving.callback(None))
+
+    def _let_go(self) -> Deferred[None] | None:
+        """Of the port, the log and the data directory."""
+        self.message_log.close()
+        if self._data_dir is not None:
+            self._data_dir.close()
+        port, self._listening = self._listening, None
+        return None if port is None else port.stopListening()

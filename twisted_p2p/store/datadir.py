@@ -72,10 +72,12 @@ class DataDir:
 
     def log(self, config: Config, synchronous: str = "NORMAL") -> SqliteLog:
         """The log in it, not yet open."""
-        # The process may have been forked since it took the lock.
+        return SqliteLog(self.path / "messages.sqlite", config, synchronous)
+
+    def say_pid(self) -> None:
+        """Note which process has it, for the message to any other: it may have been forked since it took the lock."""
         with _ours(self.path):
             _say_pid(self._lock)
-        return SqliteLog(self.path / "messages.sqlite", config, synchronous)
 
     def close(self) -> None:
         """Let others have it."""
