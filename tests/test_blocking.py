@@ -55,6 +55,9 @@ class FakeNode:
     def on_messages(self, callback: Any) -> None:
         self.messages = callback
 
+    def on_fork(self, callback: Any) -> None:
+        self.fork = callback
+
     def on_gap(self, callback: Any) -> None:
         self.gap = callback
 

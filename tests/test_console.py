@@ -389,6 +389,9 @@ class FakeNode:
     def on_change(self, callback: Any) -> None:
         self.callbacks["change"] = callback
 
+    def on_fork(self, callback: Any) -> None:
+        self.callbacks["fork"] = callback
+
     def on_gap(self, callback: Any) -> None:
         self.callbacks["gap"] = callback
 

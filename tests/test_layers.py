@@ -18,7 +18,7 @@ LAYERS = (
     ("core", ("core",)),
     ("adapters", ("identity", "messages", "shell", "store", "metrics")),
     ("shells", ("net", "sim")),
-    ("api", ("node",)),
+    ("api", ("node", "reader")),
     ("faces", ("tap", "console", "events", "blocking", "testing", "__init__")),
 )
 LEVELS = {part: level for level, (_, parts) in enumerate(LAYERS) for part in parts}

@@ -16,7 +16,7 @@ import msgspec
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from twisted_p2p.core.actions import Changed, Gap, Kind
+from twisted_p2p.core.actions import Changed, Fork, Gap, Kind
 
 if TYPE_CHECKING:
     from twisted_p2p.messages import Message
@@ -35,7 +35,7 @@ STDOUT = "-"
 _TOLD = (Kind.JOINED, Kind.LEFT, Kind.FAILED, Kind.FORGOTTEN, Kind.LINK_UP, Kind.LINK_DOWN)
 
 if TYPE_CHECKING:
-    Item = list[Message] | Gap | Changed | str
+    Item = list[Message] | Gap | Fork | Changed | str
     Entry = tuple[float, Item]
 
 
@@ -94,7 +94,7 @@ class Backlog:
             else:
                 self._append(messages, len(messages), size)
 
-    def put(self, item: Gap | Changed | str) -> None:
+    def put(self, item: Gap | Fork | Changed | str) -> None:
         """Queue something rare."""
         with self._changed:
             if self._news < _NEWS_MAX:
