@@ -268,9 +268,7 @@ class Style:
             seqs = f"{item.first} to {item.last}" if item.first != item.last else f"{item.first}"
             text = self._line(at, self._sender(item.origin), f"-- its broadcasts {seqs} are lost for this peer")
         elif isinstance(item, Fork):
-            text = self._line(
-                at, self._sender(item.origin), "-- two processes have its key: others may read other words of it"
-            )
+            text = self._line(at, self._sender(item.origin), "-- two processes have its key")
         else:
             text = self._line(at, "--", str(item))
         return text.encode(self.encoding, "replace")
