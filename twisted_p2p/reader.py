@@ -107,7 +107,7 @@ class MessageReader:
         """Behind all that it has given, and behind what it has left out since: our own broadcasts."""
         if self._items or self._number < 0:
             return self._given
-        return max(self._given, (self._number << CURSOR_BITS) + ENTRY_END if self._number else 0)
+        return max(self._given, (self._number << CURSOR_BITS) + ENTRY_END)
 
     def close(self) -> None:
         """End it: whoever waits for it gets nothing more."""
@@ -175,7 +175,7 @@ class MessageReader:
             self._number, self._given = start, 0
         else:
             # Of an entry that was not read to its end the rest is still to come.
-            self._number = ((after + 1) >> CURSOR_BITS) - 1
+            self._number = max(0, ((after + 1) >> CURSOR_BITS) - 1)
         self._after = self._given
 
     def _read(self) -> list[Item]:
