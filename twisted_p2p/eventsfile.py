@@ -22,10 +22,10 @@ class _Line(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Line).decode
 
 
-def whole_size(fd: int) -> int:
+def whole_size(fd: int, block_size: int = BLOCK) -> int:
     """Up to where a file has whole lines: what follows was being written when its process ended."""
     end = os.fstat(fd).st_size
-    for start, block in _blocks(fd, end):
+    for start, block in _blocks(fd, end, block_size):
         newline = block.rfind(b"\n")
         if newline >= 0:
             return start + newline + 1
@@ -45,31 +45,31 @@ def last_cursor(fd: int, end: int) -> int | None:
     return None
 
 
-def lines_backwards(fd: int, end: int) -> Iterator[bytes]:
+def lines_backwards(fd: int, end: int, block_size: int = BLOCK, line_max: int = LINE_MAX) -> Iterator[bytes]:
     """The lines before `end`, the last one first, without those that are too long."""
     parts: list[bytes] = []
     size = 0
-    for _, block in _blocks(fd, end):
+    for _, block in _blocks(fd, end, block_size):
         first, *others = block.split(b"\n")
         if others:
             parts.append(others.pop())
             size += len(parts[-1])
-            if size <= LINE_MAX:
+            if size <= line_max:
                 yield b"".join(reversed(parts))
             yield from reversed(others)
             parts, size = [], 0
         size += len(first)
-        if size > LINE_MAX:
+        if size > line_max:
             parts.clear()
         else:
             parts.append(first)
-    if size <= LINE_MAX:
+    if size <= line_max:
         yield b"".join(reversed(parts))
 
 
-def _blocks(fd: int, end: int) -> Iterator[tuple[int, bytes]]:
+def _blocks(fd: int, end: int, size: int) -> Iterator[tuple[int, bytes]]:
     """The blocks before `end`, the last one first, each with its place."""
     while end > 0:
-        start = max(0, end - BLOCK)
+        start = max(0, end - size)
         yield start, os.pread(fd, end - start, start)
         end = start
