@@ -18,15 +18,15 @@ from twisted.internet.selectreactor import SelectReactor
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from twisted_p2p.backlog import Backlog
 from twisted_p2p.console import address_text, why_not_joined
 from twisted_p2p.core.actions import Changed, Fork, Gap, Kind, Reason
 from twisted_p2p.core.config import LAN, Config
 from twisted_p2p.errors import BadAddress, JoinError, NotRunning, P2PError, WrongThread
-from twisted_p2p.events import Backlog
 from twisted_p2p.node import Node
 
 if TYPE_CHECKING:
-    from twisted_p2p.events import Entry
+    from twisted_p2p.backlog import Entry
     from twisted_p2p.messages import Message
     from twisted_p2p.reader import Item, MessageReader
 

@@ -17,12 +17,13 @@ from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from twisted_p2p.backlog import Backlog
 from twisted_p2p.core.actions import Changed, Fork, Gap, Kind
 from twisted_p2p.errors import MessageTooBig, NotRunning
-from twisted_p2p.events import Backlog, Output
+from twisted_p2p.events import Output
 
 if TYPE_CHECKING:
-    from twisted_p2p.events import Entry, Item
+    from twisted_p2p.backlog import Entry, Item
     from twisted_p2p.messages import Message
     from twisted_p2p.node import Node
 
