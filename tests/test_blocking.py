@@ -12,8 +12,10 @@ from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_p2p.blocking import UNACCEPTED_BYTES, UNACCEPTED_MAX, Network
-from twisted_p2p.core.actions import Changed, Gap, Kind, Reason
-from twisted_p2p.core.config import WAN
+from twisted_p2p.core.actions import Changed, Fork, Gap, Kind, Reason
+from twisted_p2p.core.config import LAN, WAN
+from twisted_p2p.core.streamlog import MemoryLog
+from twisted_p2p.core.wire import bundle_line
 from twisted_p2p.errors import (
     BadAddress,
     CannotListen,
@@ -23,7 +25,8 @@ from twisted_p2p.errors import (
     P2PError,
     WrongThread,
 )
-from twisted_p2p.messages import Message
+from twisted_p2p.messages import Encoder, Message
+from twisted_p2p.reader import Bell, MessageReader
 
 A = "a" * 64
 PATIENCE = 20.0  # seconds for a thread to answer: what hangs must fail
@@ -51,9 +54,27 @@ class FakeNode:
         self.accepts = True
         self.nodes_in_network = [{"ip_addr": "127.0.0.1", "port": self.port, "peer": A}]
         self.connections: list[Any] = []
+        self.log = MemoryLog(LAN)
+        self.core, self.clock = self, reactor
+        self.bell = Bell(self)  # type: ignore[arg-type]  # all that it needs of a shell
+
+    def messages(self, after: "int | None", own: bool) -> MessageReader:
+        assert threading.current_thread() is self.thread
+        return MessageReader(self.bell, self.peer, after, own)
+
+    def keep(self, *values: Any) -> None:
+        """Keep a bundle of these, as if it had arrived."""
+        seq = self.log.last + 1
+        body = [Encoder(1000).encode(value, 0.0)[1] for value in values]
+        line = bundle_line("b" * 64, 7, seq, "0" * 128, b"[%b]" % b",".join(body))
+        self.log.append(("b" * 64, 7), seq, line, 0.0)
+        self.bell.ring()
 
     def on_messages(self, callback: Any) -> None:
-        self.messages = callback
+        self.heard = callback
+
+    def on_fork(self, callback: Any) -> None:
+        self.fork = callback
 
     def on_gap(self, callback: Any) -> None:
         self.gap = callback
@@ -68,6 +89,7 @@ class FakeNode:
 
     def startService(self) -> None:
         self.steps.append("start")
+        self.bell.open()
 
     def stopService(self) -> Deferred[None]:
         assert threading.current_thread() is self.thread
@@ -234,12 +256,15 @@ class NetworkTests(SynchronousTestCase):
     def test_wrong_thread(self) -> None:
         """In the network's own thread a call that would wait for itself is refused."""
         self.peer.start()
+        items = self.peer.messages(0)
         for call in (
             self.peer.stop,
             self.peer.start,
             self.peer.join_network,
             lambda: self.peer.broadcast("x"),
             lambda: self.peer.nodes_in_network,
+            self.peer.messages,
+            lambda: next(items),
         ):
             self.assertRaises(WrongThread, self.in_reactor, call)
 
@@ -350,6 +375,87 @@ class NetworkTests(SynchronousTestCase):
         self.peer.stop()
         self.assertIsInstance(result.get(timeout=PATIENCE), NotRunning)
 
+    # --- reading
+
+    def test_messages(self) -> None:
+        """A loop has what is kept, from a cursor on, and then what comes."""
+        self.peer.start()
+        self.in_reactor(lambda: self.node.keep("a", "b"))
+        items = self.peer.messages(after=0)
+        first = next(items)
+        assert isinstance(first, Message)
+        self.assertEqual(first.message, "a")
+        after = self.peer.messages(after=first.cursor)
+        for reading in (items, after):
+            self.assertEqual(self.said(next(reading)), "b")
+        result = self.in_thread(lambda: [self.said(next(after)), self.said(next(items))])
+        self.in_reactor(lambda: self.node.keep("c"))
+        self.assertEqual(result.get(timeout=PATIENCE), ["c", "c"])
+
+    def said(self, item: Any) -> Any:
+        return item.message
+
+    def test_messages_from_now(self) -> None:
+        """Without a cursor it begins with the call, not with the first item."""
+        self.peer.start()
+        self.in_reactor(lambda: self.node.keep("before"))
+        items = self.peer.messages()
+        self.in_reactor(lambda: self.node.keep("after"))
+        self.assertEqual(self.said(next(items)), "after")
+
+    def test_messages_timeout(self) -> None:
+        """Where nothing comes in time, the loop ends; another one goes on behind the last item."""
+        self.peer.start()
+        self.in_reactor(lambda: self.node.keep("a"))
+        items = [*self.peer.messages(0, timeout=0.05)]
+        self.assertEqual([self.said(item) for item in items], ["a"])
+        self.in_reactor(lambda: self.node.keep("b"))
+        self.assertEqual(self.said(next(self.peer.messages(items[-1].cursor, timeout=PATIENCE))), "b")
+
+    def test_messages_in_threads(self) -> None:
+        """Several threads read at once, each all of it, however slow."""
+        self.peer.start()
+
+        def read() -> list[Any]:
+            found = []
+            for item in self.peer.messages(after=0):
+                found.append(self.said(item))
+                if found[-1] == 199:
+                    return found
+            return found
+
+        results = [self.in_thread(read) for _ in range(4)]
+        for number in range(200):
+            self.in_reactor(lambda number=number: self.node.keep(number))
+        for result in results:
+            self.assertEqual(result.get(timeout=PATIENCE), list(range(200)))
+
+    def test_messages_and_stop(self) -> None:
+        """When the peer is stopped, loops end, in whichever thread; a loop may stop it itself."""
+        self.peer.start()
+        waiting = self.in_thread(lambda: [*self.peer.messages()])
+        self.in_reactor(lambda: self.node.keep("a", "b"))
+        said = []
+        for item in self.peer.messages(after=0):
+            said.append(self.said(item))
+            self.peer.stop()
+        self.assertEqual(said, ["a", "b"])
+        self.assertLessEqual(len(waiting.get(timeout=PATIENCE)), 2)
+        self.assertRaises(NotRunning, self.peer.messages)
+
+    def test_messages_closed(self) -> None:
+        """A loop that is left leaves nothing behind."""
+        self.peer.start()
+        self.in_reactor(lambda: self.node.keep("a"))
+        for item in self.peer.messages(after=0):
+            self.assertEqual(self.said(item), "a")
+            break
+        gc.collect()
+        self.in_reactor(lambda: None)
+        life = self.peer._life
+        assert life is not None
+        self.assertEqual((len(life._pending), self.node.bell._waiting), (0, []))
+
     # --- callbacks
 
     def test_callbacks(self) -> None:
@@ -359,8 +465,8 @@ class NetworkTests(SynchronousTestCase):
         heard = self.heard()
         self.peer.start()
         later = self.heard()
-        self.in_reactor(lambda: self.node.messages([message(1), message(2)]))
-        self.in_reactor(lambda: self.node.messages([message(3)]))
+        self.in_reactor(lambda: self.node.heard([message(1), message(2)]))
+        self.in_reactor(lambda: self.node.heard([message(3)]))
         for results in (heard, later):
             self.assertEqual([results.get(timeout=PATIENCE) for _ in range(3)], [1, 2, 3])
         self.assertEqual(len(set(threads)), 1)
@@ -372,10 +478,19 @@ class NetworkTests(SynchronousTestCase):
         self.peer.on_gap(heard.put)
         self.peer.start()
         gap = Gap(A, 1, 2, 3)
-        self.in_reactor(lambda: self.node.messages([message(1)]))
+        self.in_reactor(lambda: self.node.heard([message(1)]))
         self.in_reactor(lambda: self.node.gap(gap))
-        self.in_reactor(lambda: self.node.messages([message(4)]))
+        self.in_reactor(lambda: self.node.heard([message(4)]))
         self.assertEqual([heard.get(timeout=PATIENCE) for _ in range(3)], [1, gap, 4])
+
+    def test_forks(self) -> None:
+        """A fork is told."""
+        forks: queue.Queue[Any] = queue.Queue()
+        self.peer.on_fork(forks.put)
+        self.peer.start()
+        fork = Fork(A, 1, 2, b"", b"")
+        self.in_reactor(lambda: self.node.fork(fork))
+        self.assertEqual(forks.get(timeout=PATIENCE), fork)
 
     def test_failing_callback(self) -> None:
         """A callback that raises, or would end the program, is logged and stops nothing."""
@@ -388,7 +503,7 @@ class NetworkTests(SynchronousTestCase):
             self.peer.on_message(fail)
         heard = self.heard()
         self.peer.start()
-        self.in_reactor(lambda: self.node.messages([message(1), message(2)]))
+        self.in_reactor(lambda: self.node.heard([message(1), message(2)]))
         self.assertEqual([heard.get(timeout=PATIENCE) for _ in range(2)], [1, 2])
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 2)
         self.assertEqual(len(self.flushLoggedErrors(SystemExit)), 2)
@@ -397,7 +512,7 @@ class NetworkTests(SynchronousTestCase):
         """A callback may broadcast: a bot that answers."""
         self.peer.on_message(lambda message: self.peer.broadcast(f"re: {message.message}"))
         self.peer.start()
-        self.in_reactor(lambda: self.node.messages([message("a")]))
+        self.in_reactor(lambda: self.node.heard([message("a")]))
         self.assertEqual(self.node.batches.get(timeout=PATIENCE)[0], [b"re: a"])
 
     def test_stop_in_callback(self) -> None:
@@ -410,7 +525,7 @@ class NetworkTests(SynchronousTestCase):
 
         self.peer.on_message(stop)
         self.peer.start()
-        self.in_reactor(lambda: (self.node.messages([message(1)]), self.node.messages([message(2)])))
+        self.in_reactor(lambda: (self.node.heard([message(1)]), self.node.heard([message(2)])))
         self.assertEqual(stopped.get(timeout=PATIENCE), 1)
         self.assertRaises(NotRunning, self.peer.broadcast, "x")
         self.assertTrue(stopped.empty())
@@ -420,7 +535,7 @@ class NetworkTests(SynchronousTestCase):
         """What has arrived before the stop is given to the callbacks."""
         heard = self.heard()
         self.peer.start()
-        self.in_reactor(lambda: self.node.messages([message(number) for number in range(1000)]))
+        self.in_reactor(lambda: self.node.heard([message(number) for number in range(1000)]))
         self.peer.stop()
         self.assertEqual([heard.get_nowait() for _ in range(1000)], list(range(1000)))
 

@@ -25,7 +25,7 @@ from twisted_p2p.console import (
     readable,
     why_not_joined,
 )
-from twisted_p2p.core.actions import Changed, Gap, Kind, Reason
+from twisted_p2p.core.actions import Changed, Fork, Gap, Kind, Reason
 from twisted_p2p.errors import MessageTooBig, NotRunning
 from twisted_p2p.messages import Message
 
@@ -316,6 +316,7 @@ class StyleTests(SynchronousTestCase):
         self.assertRegex(Style().render(0.0, "x joined"), rb"\A\d\d:00:00 -- x joined\n\Z")
         self.assertIn(b" a1b2c3d4 -- its broadcasts 2 to 5 are lost", Style().render(0.0, Gap(A, 1, 2, 5)))
         self.assertIn(b" a1b2c3d4 -- its broadcasts 2 are lost", Style().render(0.0, Gap(A, 1, 2, 2)))
+        self.assertIn(b" a1b2c3d4 -- two processes have its key", Style().render(0.0, Fork(A, 1, 2, b"", b"")))
 
     def test_colour(self) -> None:
         """On a terminal each sender has a colour of its own."""
@@ -388,6 +389,9 @@ class FakeNode:
 
     def on_change(self, callback: Any) -> None:
         self.callbacks["change"] = callback
+
+    def on_fork(self, callback: Any) -> None:
+        self.callbacks["fork"] = callback
 
     def on_gap(self, callback: Any) -> None:
         self.callbacks["gap"] = callback

@@ -7,203 +7,16 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from twisted.internet.task import Clock
-from twisted.logger import globalLogPublisher
+import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from twisted_p2p.core.actions import Changed, Gap, Kind
-from twisted_p2p.events import Backlog, EventsWriter, Output, encode_lines, events_of
-from twisted_p2p.messages import Message
+from tests.test_backlog import PATIENCE, A, logged, message, texts
+from tests.test_reader import ReaderCase
+from twisted_p2p.backlog import Start
+from twisted_p2p.core.actions import Changed, Fork, Gap, Kind
+from twisted_p2p.core.config import LAN
+from twisted_p2p.events import EventsWriter, Output, encode_lines, events_of
 from twisted_p2p.testing import MemoryNetwork
-
-A, B = "a" * 64, "b" * 64
-PATIENCE = 20.0  # seconds for a thread to end: what hangs must fail
-
-
-def message(seq: int, origin: str = A, value: Any = "text") -> Message:
-    return Message("0" * 64, "#BROADCAST", value, 1.5, origin, 7, seq)
-
-
-def seqs(items: list[Any]) -> list[Any]:
-    """Items in short: the seqs of a list of messages, (first, last) of a gap."""
-    return [(i.first, i.last) if isinstance(i, Gap) else [m.seq for m in i] for i in items]
-
-
-def logged(test: SynchronousTestCase) -> list[Any]:
-    """What is logged from now on, until the test ends."""
-    events: list[Any] = []
-    globalLogPublisher.addObserver(events.append)
-    test.addCleanup(globalLogPublisher.removeObserver, events.append)
-    return events
-
-
-def texts(events: list[Any]) -> list[str]:
-    """Log events as a user reads them."""
-    return [event["log_format"].format(**event) for event in events if event.get("log_format")]
-
-
-class BacklogTests(SynchronousTestCase):
-    """The queue between a node and whoever listens to it."""
-
-    def setUp(self) -> None:
-        self.items: list[Any] = []
-        self.times: list[float] = []
-        self.events = logged(self)
-        self.clock = Clock()
-        self.clock.advance(100.0)
-
-    def take(self, entries: list[Any]) -> None:
-        self.times += [at for at, _ in entries]
-        self.items += [item for _, item in entries]
-
-    def backlog(self, **settings: int) -> Backlog:
-        return Backlog(self.take, self.clock.seconds, "test", **settings)
-
-    def run_to_end(self, backlog: Backlog) -> int:
-        backlog.start()
-        return backlog.close(PATIENCE)
-
-    def test_order(self) -> None:
-        """Everything is handed on in order, with the time at which it happened."""
-        backlog = self.backlog()
-        changed = Changed(Kind.LEFT, A)
-        backlog.messages([message(1), message(2)])
-        self.clock.advance(1.0)
-        backlog.put(changed)
-        backlog.messages([message(3)])
-        self.assertEqual(self.run_to_end(backlog), 0)
-        self.assertEqual(self.items, [[message(1), message(2)], changed, [message(3)]])
-        self.assertEqual(self.times, [100.0, 101.0, 101.0])
-
-    def test_thread(self) -> None:
-        """The listener is called in a thread of its own, again and again, until the end."""
-        called = threading.Semaphore(0)
-        threads: set[threading.Thread] = set()
-
-        def consume(entries: list[Any]) -> None:
-            threads.add(threading.current_thread())
-            called.release()
-
-        backlog = Backlog(consume, self.clock.seconds, "test")
-        backlog.start()
-        for seq in range(3):
-            backlog.messages([message(seq)])
-            self.assertTrue(called.acquire(timeout=PATIENCE))
-        self.assertEqual(backlog.close(PATIENCE), 0)
-        self.assertEqual(len(threads), 1)
-        self.assertNotIn(threading.current_thread(), threads)
-
-    def test_full(self) -> None:
-        """What does not fit is replaced by a gap for each stream, behind all that came before."""
-        backlog = self.backlog(limit=3)
-        backlog.messages([message(1), message(1)])
-        backlog.messages([message(2), message(1, B)])
-        backlog.messages([message(3), message(2, B)])
-        backlog.messages([message(4)])
-        self.assertEqual(backlog.dropped, 3)
-        self.run_to_end(backlog)
-        self.assertEqual(seqs(self.items), [[1, 1], [2, 1], (3, 4), (2, 2)])
-        self.assertEqual([item.origin for item in self.items[2:]], [A, B])
-        self.assertEqual(self.items[2].epoch, 7)
-        (text,) = texts(self.events)
-        self.assertIn("messages are being dropped", text)
-
-    def test_full_by_bytes(self) -> None:
-        """Big messages fill it sooner."""
-        backlog = self.backlog(limit_bytes=1000)
-        for seq in range(1, 5):
-            backlog.messages([message(seq, value={"text": "x" * 600})])
-        self.run_to_end(backlog)
-        self.assertEqual(seqs(self.items), [[1], [2], (3, 4)])
-
-    def test_room_again(self) -> None:
-        """A listener that has caught up gets everything again."""
-        seen = threading.Event()
-
-        def consume(entries: list[Any]) -> None:
-            self.take(entries)
-            if any(isinstance(item, Gap) for _, item in entries):
-                seen.set()
-
-        backlog = Backlog(consume, self.clock.seconds, "test", limit=1)
-        backlog.messages([message(1)])
-        backlog.messages([message(2)])
-        backlog.start()
-        self.assertTrue(seen.wait(PATIENCE))
-        backlog.messages([message(3)])
-        backlog.close(PATIENCE)
-        self.assertEqual(seqs(self.items), [[1], (2, 2), [3]])
-
-    def test_close_by_the_listener(self) -> None:
-        """A listener may close the queue itself: it gets nothing further, and nobody waits for anybody."""
-        closed = threading.Event()
-        left: list[int] = []
-
-        def consume(entries: list[Any]) -> None:
-            self.take(entries)
-            left.append(backlog.close(PATIENCE))
-            closed.set()
-
-        backlog = Backlog(consume, self.clock.seconds, "test", batch=1)
-        for seq in range(3):
-            backlog.messages([message(seq)])
-        backlog.start()
-        self.assertTrue(closed.wait(PATIENCE))
-        self.assertEqual(left, [2])
-        self.assertEqual(seqs(self.items), [[0]])
-
-    def test_close_while_busy(self) -> None:
-        """A listener that does not come back is not waited for longer than was said; it can see that."""
-        go, busy = threading.Event(), threading.Event()
-
-        def consume(entries: list[Any]) -> None:
-            busy.set()
-            go.wait(PATIENCE)
-
-        backlog = Backlog(consume, self.clock.seconds, "test", batch=1)
-        backlog.messages([message(1)])
-        backlog.messages([message(2), message(3)])
-        backlog.start()
-        self.assertTrue(busy.wait(PATIENCE))
-        self.assertEqual(backlog.close(0.0), 2)
-        self.assertTrue(backlog.abandoned)
-        self.assertEqual(backlog.dropped, 2)
-        go.set()
-
-    def test_never_started(self) -> None:
-        """Closing what was never started only counts."""
-        backlog = self.backlog()
-        backlog.messages([message(1)])
-        self.assertEqual(backlog.close(PATIENCE), 1)
-
-    @settings(deadline=None, max_examples=50)
-    @given(
-        turns=st.lists(st.lists(st.sampled_from([A, B]), min_size=1, max_size=4), max_size=20),
-        limit=st.integers(1, 10),
-        batch=st.integers(1, 5),
-    )
-    def test_nothing_is_lost_silently(self, turns: list[list[str]], limit: int, batch: int) -> None:
-        """In each stream, messages and gaps together are every seq, once and in order."""
-        self.items = []
-        backlog = self.backlog(limit=limit, batch=batch)
-        counts = {A: 0, B: 0}
-        for turn in turns:
-            messages = []
-            for origin in turn:
-                counts[origin] += 1
-                messages.append(message(counts[origin], origin))
-            backlog.messages(messages)
-        self.run_to_end(backlog)
-        seen: dict[str, list[int]] = {A: [], B: []}
-        for item in self.items:
-            if isinstance(item, Gap):
-                seen[item.origin] += range(item.first, item.last + 1)
-            else:
-                for each in item:
-                    seen[each.origin].append(each.seq)
-        self.assertEqual(seen, {origin: list(range(1, count + 1)) for origin, count in counts.items()})
 
 
 class OutputTests(SynchronousTestCase):
@@ -230,6 +43,28 @@ class OutputTests(SynchronousTestCase):
         output.write(b"4\n")
         self.assertEqual(Path(path).read_bytes(), b"4\n")
         self.assertIn("Writing to events.json again; 3 lines were lost.", self.texts()[1])
+
+    def test_disk_full_but_nothing_lost(self) -> None:
+        """Where lines may not be lost they are tried again until there is room, and are not cut."""
+        fd = os.open("/dev/full", os.O_WRONLY)
+        self.addCleanup(os.close, fd)
+        tried = threading.Event()
+
+        def gives_up() -> bool:
+            tried.set()
+            return False
+
+        output = Output(fd, "events.json", gives_up)
+        writer = threading.Thread(target=output.write, args=(b"1\n2\n",))
+        writer.start()
+        self.assertTrue(tried.wait(PATIENCE))
+        path = self.mktemp()
+        with open(path, "wb") as file:
+            os.dup2(file.fileno(), fd)
+        writer.join(PATIENCE)
+        self.assertEqual(Path(path).read_bytes(), b"1\n2\n")
+        self.assertIn("It is tried again and again.", self.texts()[0])
+        self.assertIn("0 lines were lost", self.texts()[1])
 
     def test_closed_pipe(self) -> None:
         """A reader that has gone away stops nothing."""
@@ -319,6 +154,22 @@ class EventsOfTests(SynchronousTestCase):
         expected = {"event": "gap", "at": 9.5, "peer": A, "epoch": 7, "first": 2, "last": 4}
         self.assertEqual(events_of(9.5, Gap(A, 7, 2, 4)), [expected])
 
+    def test_cursors(self) -> None:
+        """A message and a gap have their place in the log, if they have one; what is old says so."""
+        (event,) = events_of(9.5, [attrs.evolve(message(3), cursor=5, replayed=True)])
+        self.assertEqual((event["cursor"], event["replayed"]), (5, True))
+        (event,) = events_of(9.5, Gap(A, 7, 2, 4, 3))
+        self.assertEqual(event["cursor"], (4 << 20) - 1)
+
+    def test_fork(self) -> None:
+        """A fork says whose stream it is, and which bundle."""
+        expected = {"event": "fork", "at": 9.5, "peer": A, "epoch": 7, "seq": 3}
+        self.assertEqual(events_of(9.5, Fork(A, 7, 3, b"", b"")), [expected])
+
+    def test_start(self) -> None:
+        """A file says behind which cursor it begins."""
+        self.assertEqual(events_of(9.5, Start(5)), [{"event": "start", "at": 9.5, "cursor": 5}])
+
 
 class EncodeLinesTests(SynchronousTestCase):
     """One JSON object a line, for any reader."""
@@ -386,3 +237,179 @@ class EventsWriterTests(SynchronousTestCase):
         writer = EventsWriter(self.node, self.network.world, "/nonexistent/file")
         self.assertRaises(OSError, writer.open)
         writer.close(PATIENCE)
+
+
+class ResumeTests(ReaderCase):
+    """The file of --events where the log is durable: each message once, whenever the process ends."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.path = Path(self.mktemp())
+        self.log = logged(self)
+
+    def open(self) -> EventsWriter:
+        """Begin to write."""
+        writer = EventsWriter(self.two, self.world, str(self.path), resume=True)
+        writer.open()
+        self.addCleanup(writer.close, 0.0)
+        self.world.run(1)
+        return writer
+
+    def write(self, *messages: Any) -> None:
+        """A life of the writer, in which these are said."""
+        writer = self.open()
+        self.say(*messages)
+        writer.close(PATIENCE)
+
+    def events(self, *kinds: str) -> list[Any]:
+        events = [json.loads(line) for line in self.path.read_bytes().splitlines()]
+        return [event for event in events if event["event"] in kinds]
+
+    def said(self) -> list[Any]:
+        return [event["message"] for event in self.events("message")]
+
+    def test_lives(self) -> None:
+        """What was said while nobody wrote is written by the next life; nothing is there twice."""
+        self.write("a", "b")
+        self.say("c")
+        self.write()
+        self.write("d")
+        self.assertEqual(self.said(), ["a", "b", "c", "d"])
+        cursors = [event["cursor"] for event in self.events("start", "message")]
+        self.assertEqual(cursors, sorted(set(cursors)))
+        self.assertEqual([event.get("replayed") for event in self.events("message")], [None] * 4)
+        self.assertEqual(len(self.events("start")), 1)
+
+    def test_restarts(self) -> None:
+        """The same holds when the whole peer is killed, twice, and the writer is opened before its node."""
+        self.open()
+        self.say("a")
+        for text in ("b", "c"):
+            self.restart_two()
+            writer = EventsWriter(self.two, self.world, str(self.path), resume=True)
+            writer.open()
+            self.two.startService()
+            self.world.run(3)
+            self.say(text)
+            writer.close(PATIENCE)
+        self.assertEqual(self.said(), ["a", "b", "c"])
+
+    def test_new_file(self) -> None:
+        """A new file begins with this life, and says where: a crash before the first message loses none."""
+        self.say("before")
+        writer = self.open()
+        writer.close(PATIENCE)
+        self.assertEqual([*self.events("start")[0]], ["event", "at", "cursor"])
+        self.say("a")
+        self.write("b")
+        self.assertEqual(self.said(), ["a", "b"])
+
+    def test_other_events(self) -> None:
+        """A file with other events only begins as a new one does, and what is in it stays."""
+        self.say("before")
+        self.path.write_bytes(b'{"event":"left"}\n')
+        self.write("a")
+        self.assertEqual(self.said(), ["a"])
+        self.assertEqual(len(self.events("left")), 1)
+
+    def test_killed_anywhere(self) -> None:
+        """Cut anywhere, as by a kill during a write, it is made whole again: each message once, in order."""
+        writer = self.open()
+        self.one.broadcast_all(["a", "b"])
+        self.say({"cursor": 7}, "\x9b" * 3000, "e")
+        writer.close(PATIENCE)
+        whole, said = self.path.read_bytes(), self.said()
+        begins = whole.index(b"\n") + 1
+        ends = [at + 1 for at, byte in enumerate(whole) if byte == ord("\n")]
+        cuts = {cut + step for cut in (*ends, *range(begins, len(whole), 997)) for step in (-1, 0, 1)}
+        for cut in sorted(cut for cut in cuts if begins <= cut <= len(whole)):
+            self.path.write_bytes(whole[:cut])
+            self.write()
+            self.assertEqual(self.said(), said, cut)
+            self.assertEqual(
+                self.path.read_bytes()[: max(end for end in ends if end <= cut)],
+                whole[: max(e for e in ends if e <= cut)],
+            )
+        cut_off = [text for text in texts(self.log) if "cut off" in text]
+        self.assertTrue(cut_off)
+        for nothing in (b"", whole[: begins - 1]):
+            self.path.write_bytes(nothing)
+            self.write("new")
+            self.assertEqual(self.said(), ["new"])
+
+    def test_gaps(self) -> None:
+        """What retention took before it was written is a gap, after which it goes on in the next life too."""
+        self.begin(attrs.evolve(LAN, retention_count=5))
+        self.write("a")
+        self.say(*range(10))
+        self.write()
+        [gap] = self.events("gap")
+        self.assertEqual((gap["peer"], gap["epoch"], gap["first"], gap["last"]), ("", 0, 2, 6))
+        self.assertEqual(self.said(), ["a", *range(5, 10)])
+        self.path.write_bytes(b"".join(self.path.read_bytes().splitlines(True)[:3]))
+        self.assertEqual(self.events("message", "gap")[-1], gap)
+        self.write()
+        self.assertEqual(self.said(), ["a", *range(5, 10)])
+
+    def test_other_log(self) -> None:
+        """A cursor beyond the log is warned of; it goes on from the end of the log, also after a crash."""
+        self.say("before")
+        self.path.write_bytes(b'{"event":"gap","cursor":%d}\n' % (99 << 20))
+        self.open().close(PATIENCE)
+        self.say("a")
+        self.write("b")
+        self.assertEqual(self.said(), ["a", "b"])
+        self.assertEqual(len([text for text in texts(self.log) if "beyond this peer's log" in text]), 1)
+
+    def test_slow_disk(self) -> None:
+        """While nothing is written nothing is read: no message is dropped, and few wait in memory."""
+        writer = self.open()
+        output, may_write = writer._output, threading.Event()
+        assert output is not None
+
+        class Slow:
+            """An output that waits."""
+
+            def write(self, data: bytes) -> None:
+                may_write.wait(PATIENCE)
+                output.write(data)
+
+        writer._output = Slow()  # type: ignore[assignment]  # it need not be one
+        writer._backlog._limit = 10
+        for number in range(20):
+            self.one.broadcast_all(range(number * 50, number * 50 + 50))
+            self.world.run(0.2)
+        self.assertLess(writer._backlog._held, 200 + 50)
+        may_write.set()
+        for _ in range(2000):
+            if len(self.said()) == 1000:
+                break
+            threading.Event().wait(0.005)
+            self.world.run(0.05)
+        self.assertEqual(self.said(), list(range(1000)))
+        self.assertEqual(writer._backlog.dropped, 0)
+        writer.close(PATIENCE)
+
+    def test_no_file(self) -> None:
+        """What is no file has no end: it begins with this life."""
+        self.say("before")
+        reading, writing = os.pipe()
+        self.addCleanup(os.close, reading)
+        writer = EventsWriter(self.two, self.world, f"/dev/fd/{writing}", resume=True)
+        writer.open()
+        os.close(writing)
+        self.say("a")
+        writer.close(PATIENCE)
+        with open(os.dup(reading), "rb") as file:
+            events = [json.loads(line) for line in file]
+        self.assertEqual([event["message"] for event in events if event["event"] == "message"], ["a"])
+
+    def test_unreadable_log(self) -> None:
+        """The other way: to standard output, and where the log is not durable, callbacks have it, with cursors."""
+        writer = EventsWriter(self.two, self.world, str(self.path))
+        writer.open()
+        self.say("a", "b")
+        writer.close(PATIENCE)
+        self.assertEqual(self.said(), ["a", "b"])
+        taken = [item.cursor for item in self.take(0).items]
+        self.assertEqual([event["cursor"] for event in self.events("message")], taken)

@@ -18,8 +18,8 @@ LAYERS = (
     ("core", ("core",)),
     ("adapters", ("identity", "messages", "shell", "store", "metrics")),
     ("shells", ("net", "sim")),
-    ("api", ("node",)),
-    ("faces", ("tap", "console", "events", "blocking", "testing", "__init__")),
+    ("api", ("node", "reader")),
+    ("faces", ("tap", "console", "events", "eventsfile", "backlog", "blocking", "testing", "__init__")),
 )
 LEVELS = {part: level for level, (_, parts) in enumerate(LAYERS) for part in parts}
 APART = (("net", "sim"), ("sim", "net"))

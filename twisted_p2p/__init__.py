@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from twisted_p2p.blocking import Network
-from twisted_p2p.core.actions import Changed, Gap, Kind, Reason
+from twisted_p2p.core.actions import Changed, Fork, Gap, Kind, Reason
 from twisted_p2p.core.config import LAN, TEST, WAN, Config
 from twisted_p2p.errors import (
     BadAddress,
@@ -21,6 +21,7 @@ from twisted_p2p.errors import (
 )
 from twisted_p2p.messages import Message
 from twisted_p2p.node import Node
+from twisted_p2p.reader import MessageReader
 
 __all__ = [
     "LAN",
@@ -31,10 +32,12 @@ __all__ = [
     "CannotListen",
     "Changed",
     "Config",
+    "Fork",
     "Gap",
     "JoinError",
     "Kind",
     "Message",
+    "MessageReader",
     "MessageTooBig",
     "Network",
     "Node",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import atexit
 import concurrent.futures
+import contextlib
 import functools
 import select
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
@@ -17,16 +18,17 @@ from twisted.internet.selectreactor import SelectReactor
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from twisted_p2p.backlog import Backlog
 from twisted_p2p.console import address_text, why_not_joined
-from twisted_p2p.core.actions import Changed, Gap, Kind, Reason
+from twisted_p2p.core.actions import Changed, Fork, Gap, Kind, Reason
 from twisted_p2p.core.config import LAN, Config
 from twisted_p2p.errors import BadAddress, JoinError, NotRunning, P2PError, WrongThread
-from twisted_p2p.events import Backlog
 from twisted_p2p.node import Node
 
 if TYPE_CHECKING:
-    from twisted_p2p.events import Entry
+    from twisted_p2p.backlog import Entry
     from twisted_p2p.messages import Message
+    from twisted_p2p.reader import Item, MessageReader
 
 UNACCEPTED_MAX, UNACCEPTED_BYTES = 1_000, 8 * 1024 * 1024
 """Messages on their way to the network, and their bytes, before `broadcast` waits."""
@@ -71,6 +73,7 @@ class Network:
         self._settings: dict[str, Any] = {"interface": interface, "network": network, "config": config}
         self._on_message: list[Callable[[Message], object]] = []
         self._on_gap: list[Callable[[Gap], object]] = []
+        self._on_fork: list[Callable[[Fork], object]] = []
         self._lock = threading.Lock()
         self._life: _Life | None = None
 
@@ -168,6 +171,29 @@ class Network:
         """
         return self._running().broadcast(value)
 
+    def messages(self, after: int | None = None, own: bool = False, timeout: float | None = None) -> Iterator[Item]:
+        """Messages and gaps from the log, from a cursor on, and then as they arrive.
+
+            for item in peer.messages(after=cursor):
+                if not isinstance(item, Gap):           # then it is a Message
+                    ...
+                cursor = item.cursor                    # to be stored together with what the message has changed
+
+        It ends when the peer is stopped. It waits for you, not the other way round: what you have not taken stays in
+        the log, as long as that keeps it; what it takes before you come is a Gap (see `MessageReader`). Several
+        threads may have one each.
+
+        Args:
+            after: the cursor of the last item that you are done with; 0: from the oldest that is held; None: from now.
+            own: with our own broadcasts.
+            timeout: seconds without an item, after which it ends; None: it waits for ever.
+        Raises:
+            NotRunning
+        """
+        life = self._running()
+        reader = life.call(lambda: defer.execute(life.node.messages, after, own)).result()
+        return life.read(reader, timeout)
+
     def on_message(self, callback: Callable[[Message], object]) -> None:
         """Call `callback` with every message that another peer broadcasts; may be called at any time.
 
@@ -183,10 +209,20 @@ class Network:
         """
         self._on_gap.append(callback)
 
+    def on_fork(self, callback: Callable[[Fork], object]) -> None:
+        """Call `callback` when a peer has signed two bundles of one number: two processes have its key, or it lies.
+
+        Each peer keeps the one that came first, so others may have been handed another one.
+        """
+        self._on_fork.append(callback)
+
     def _deliver(self, item: object) -> None:
         if isinstance(item, Gap):
             for on_gap in tuple(self._on_gap):
                 self._call(on_gap, item)
+        elif isinstance(item, Fork):
+            for on_fork in tuple(self._on_fork):
+                self._call(on_fork, item)
         else:
             for on_message in tuple(self._on_message):
                 self._call(on_message, item)
@@ -300,6 +336,7 @@ class _Life:
         node = self.node = self._make_node(self._reactor)
         node.on_messages(self._backlog.messages)
         node.on_gap(self._backlog.put)
+        node.on_fork(self._backlog.put)
         node.on_change(self._change)
         node.privilegedStartService()
         node.startService()
@@ -388,6 +425,26 @@ class _Life:
             self._changed.notify_all()
         if isinstance(result, Failure):
             self.log.failure("{n} messages were not broadcast", result, n=count)
+
+    # --- reading
+
+    def read(self, reader: MessageReader, timeout: float | None) -> Iterator[Item]:
+        """What a reader has, a batch at a time."""
+        try:
+            while items := self._next_batch(reader, timeout):
+                yield from items
+        finally:
+            with contextlib.suppress(NotRunning):
+                self.call(lambda: defer.execute(reader.close))
+
+    def _next_batch(self, reader: MessageReader, timeout: float | None) -> list[Item]:
+        """The next items; none: there is no more, or not in time."""
+        if threading.current_thread() is self.thread:
+            raise WrongThread()
+        try:
+            return self.call(lambda: defer.Deferred.fromCoroutine(reader.next_batch())).result(timeout)
+        except (NotRunning, concurrent.futures.TimeoutError):
+            return []
 
     # --- the callbacks' thread
 

@@ -17,12 +17,13 @@ from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from twisted_p2p.core.actions import Changed, Gap, Kind
+from twisted_p2p.backlog import Backlog
+from twisted_p2p.core.actions import Changed, Fork, Gap, Kind
 from twisted_p2p.errors import MessageTooBig, NotRunning
-from twisted_p2p.events import Backlog, Output
+from twisted_p2p.events import Output
 
 if TYPE_CHECKING:
-    from twisted_p2p.events import Entry, Item
+    from twisted_p2p.backlog import Entry, Item
     from twisted_p2p.messages import Message
     from twisted_p2p.node import Node
 
@@ -267,6 +268,8 @@ class Style:
         elif isinstance(item, Gap):
             seqs = f"{item.first} to {item.last}" if item.first != item.last else f"{item.first}"
             text = self._line(at, self._sender(item.origin), f"-- its broadcasts {seqs} are lost for this peer")
+        elif isinstance(item, Fork):
+            text = self._line(at, self._sender(item.origin), "-- two processes have its key")
         else:
             text = self._line(at, "--", str(item))
         return text.encode(self.encoding, "replace")
@@ -328,6 +331,7 @@ class Console:
         if output is not None:
             node.on_messages(self._messages)
             node.on_gap(self._backlog.put)
+            node.on_fork(self._backlog.put)
             if node.knows_all:
                 # Of a sample there would be no end of news.
                 node.on_change(self._news.change)

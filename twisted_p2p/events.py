@@ -1,169 +1,46 @@
-"""What happens at a node, for those who may be slower than it: a bounded queue, and the file that --events writes."""
+"""The file that --events writes: what happens at a node, for other programs."""
 
 from __future__ import annotations
 
-import collections
 import errno
 import os
 import re
 import select
+import stat
 import sys
-import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from twisted.internet import defer
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
-from twisted_p2p.core.actions import Changed, Gap, Kind
+from twisted_p2p.backlog import Backlog, Start
+from twisted_p2p.core.actions import Changed, Fork, Gap, Kind
+from twisted_p2p.eventsfile import last_cursor, whole_size
 
 if TYPE_CHECKING:
+    from twisted_p2p.backlog import Entry, Item
     from twisted_p2p.messages import Message
     from twisted_p2p.node import Node
+    from twisted_p2p.reader import Item as Read
+    from twisted_p2p.reader import MessageReader
 
-QUEUED_MAX = 100_000
-"""Messages that wait for a slow listener: a quarter of a minute of a busy network."""
-QUEUED_BYTES = 64 * 1024 * 1024
-"""The same in bytes of JSON, where messages are big."""
-_NEWS_MAX = 100_000
-"""Other entries that wait: more than a directory has peers, several times."""
+_AHEAD_MAX, _AHEAD_BYTES = 10_000, 8 * 1024 * 1024
+"""The same for what is read from the log, which keeps the rest."""
+_PAUSE = 0.02
+"""Seconds until it is seen whether a full queue has room again."""
+_RETRY = 0.5
+"""Seconds until a full disk is tried again."""
 
 STDOUT = "-"
 """The --events FILE that means standard output."""
 
 _TOLD = (Kind.JOINED, Kind.LEFT, Kind.FAILED, Kind.FORGOTTEN, Kind.LINK_UP, Kind.LINK_DOWN)
-
-if TYPE_CHECKING:
-    Item = list[Message] | Gap | Changed | str
-    Entry = tuple[float, Item]
-
-
-class Backlog:
-    """A bounded queue with a thread behind it, which hands on what happens at a node.
-
-    A node can't wait for its listeners. While the queue is full, messages are not kept; the listener then gets, in
-    their place in each stream, the Gap that they leave. `dropped` counts them.
-    """
-
-    log = Logger()
-
-    def __init__(
-        self,
-        consume: Callable[[list[Entry]], object],
-        seconds: Callable[[], float],
-        name: str,
-        batch: int = 64,
-        limit: int = QUEUED_MAX,
-        limit_bytes: int = QUEUED_BYTES,
-    ) -> None:
-        """Make the queue; `start` starts its thread.
-
-        Args:
-            consume: called in the thread with up to `batch` entries, each an item and when it was put.
-            seconds: the time since 1970.
-            name: what the thread does, for the log and for debuggers.
-            limit: messages queued or being consumed; a turn's messages stay together.
-        """
-        self._consume = consume
-        self._seconds = seconds
-        self._name = name
-        self._batch = batch
-        self._limit, self._limit_bytes = limit, limit_bytes
-        self._entries: collections.deque[tuple[Entry, int, int]] = collections.deque()
-        self._held = self._bytes = self._news = 0
-        self._lost: dict[tuple[str, int], Gap] = {}
-        self._changed = threading.Condition()
-        self._closed = False
-        self._thread: threading.Thread | None = None
-        self.dropped = 0
-        self.abandoned = False
-        """Nobody waits for this queue any more: `consume` should return soon."""
-
-    def start(self) -> None:
-        """Begin to hand on. Not before a fork: no thread survives it, nor, from 3.13 on, one that was only made."""
-        self._thread = threading.Thread(target=self._run, name=f"p2p {self._name}", daemon=True)
-        self._thread.start()
-
-    def messages(self, messages: list[Message]) -> None:
-        """Queue a turn's messages, or note the gap that they leave."""
-        size = len(msgspec.json.encode([message.message for message in messages]))
-        with self._changed:
-            if self._lost or self._held >= self._limit or self._bytes >= self._limit_bytes:
-                self._drop(messages)
-            else:
-                self._append(messages, len(messages), size)
-
-    def put(self, item: Gap | Changed | str) -> None:
-        """Queue something rare."""
-        with self._changed:
-            if self._news < _NEWS_MAX:
-                self._append(item, 0, 0)
-            else:
-                self.dropped += 1
-
-    def close(self, timeout: float) -> int:
-        """Hand on what is queued, for at most `timeout` seconds, and end the thread.
-
-        Called by the listener itself, in the thread, it does not wait, and drops what is queued.
-
-        Returns:
-            How many messages were dropped.
-        """
-        with self._changed:
-            self._closed = True
-            self._changed.notify()
-        thread = self._thread
-        if thread is not None and threading.current_thread() is not thread:
-            thread.join(timeout)
-        with self._changed:
-            self.abandoned = thread is not None and thread.is_alive()
-            left = sum(count for _, count, _ in self._entries)
-            self._entries.clear()
-            self._lost.clear()
-        self.dropped += left
-        return left
-
-    def _append(self, item: Item, count: int, size: int) -> None:
-        self._entries.append(((self._seconds(), item), count, size))
-        self._held += count
-        self._bytes += size
-        self._news += not count
-        self._changed.notify()
-
-    def _drop(self, messages: list[Message]) -> None:
-        if not self._lost:
-            self.log.critical("The {name} are too slow: messages are being dropped.", name=self._name)
-        self.dropped += len(messages)
-        for message in messages:
-            stream = (message.origin, message.epoch)
-            known = self._lost.get(stream)
-            first = known.first if known is not None else message.seq
-            self._lost[stream] = Gap(message.origin, message.epoch, first, message.seq)
-
-    def _run(self) -> None:
-        while True:
-            taken = self._take()
-            if not taken:
-                return
-            self._consume([entry for entry, _, _ in taken])
-            with self._changed:
-                for _, count, size in taken:
-                    self._held -= count
-                    self._bytes -= size
-                    self._news -= not count
-
-    def _take(self) -> list[tuple[Entry, int, int]]:
-        """The next entries, as soon as there are any; none: the queue is closed and empty."""
-        with self._changed:
-            while not (self._entries or self._lost or self._closed):
-                self._changed.wait()
-            if not self._entries:
-                # Everything older has been handed on: this is the place of the gaps.
-                for gap in self._lost.values():
-                    self._append(gap, 0, 0)
-                self._lost.clear()
-            return [self._entries.popleft() for _ in range(min(self._batch, len(self._entries)))]
 
 
 class Output:
@@ -171,32 +48,40 @@ class Output:
 
     log = Logger()
 
-    def __init__(self, fd: int, name: str) -> None:
+    def __init__(self, fd: int, name: str, gives_up: Callable[[], bool] = lambda: True) -> None:
+        """Args:
+        gives_up: asked when something can't be written: whether it is lost. If not, it is tried again.
+        """
         self._fd = fd
         self._name = name
-        self._cut = False
-        self._failed = 0
+        self._gives_up = gives_up
+        self._cut = self._failing = False
+        self._lost = 0
 
     def write(self, data: bytes) -> None:
         """Write all of `data`, which ends with a newline; waits where the reader does not read. Never raises."""
         lines = data.count(b"\n")
         rest = memoryview(b"\n" + data if self._cut else data)
-        try:
-            while rest:
+        while rest:
+            try:
                 rest = rest[self._write_some(rest) :]
                 self._cut = bool(rest)
-        except OSError as error:
-            if not self._failed:
-                self.log.error(
-                    "Can't write to {name}: {error}. Its lines are lost until this changes.",
-                    name=self._name,
-                    error=error.strerror,
-                )
-            self._failed += lines
-            return
-        if self._failed:
-            self.log.info("Writing to {name} again; {n} lines were lost.", name=self._name, n=self._failed)
-            self._failed = 0
+            except OSError as error:
+                is_lost = self._gives_up()
+                self._fail(error, is_lost)
+                if is_lost:
+                    self._lost += lines
+                    return
+                time.sleep(_RETRY)
+        if self._failing:
+            self.log.info("Writing to {name} again; {n} lines were lost.", name=self._name, n=self._lost)
+            self._failing, self._lost = False, 0
+
+    def _fail(self, error: OSError, is_lost: bool) -> None:
+        if not self._failing:
+            then = "Its lines are lost until this changes." if is_lost else "It is tried again and again."
+            self.log.error("Can't write to {name}: {error}. {then}", name=self._name, error=error.strerror, then=then)
+        self._failing = True
 
     def _write_some(self, data: memoryview) -> int:
         try:
@@ -210,19 +95,32 @@ class Output:
 
 
 class EventsWriter:
-    """Writes what happens at a node for other programs: one JSON object a line, appended to a file."""
+    """Writes what happens at a node for other programs: one JSON object a line, appended to a file.
 
-    def __init__(self, node: Node, clock: IReactorTime, path: str) -> None:
+    Messages and gaps come from the node's callbacks or, to a file that is resumed, from its log: from the last cursor
+    in the file on, so that each is there once, whenever the process ends. A new file begins where the log ends.
+    """
+
+    log = Logger()
+
+    def __init__(self, node: Node, clock: IReactorTime, path: str, resume: bool = False) -> None:
         """Args:
         path: the file, or "-" for standard output.
+        resume: the log is durable: go on where the file ends.
         """
         self._node = node
+        self._clock = clock
         self._path = path
+        self._reads = resume and path != STDOUT
         self._fd = -1
         self._output: Output | None = None
-        self._backlog = Backlog(self._write, clock.seconds, "events")
-        node.on_messages(self._backlog.messages)
-        node.on_gap(self._backlog.put)
+        self._following: defer.Deferred[None] | None = None
+        limits = {"limit": _AHEAD_MAX, "limit_bytes": _AHEAD_BYTES} if self._reads else {}
+        self._backlog = Backlog(self._write, clock.seconds, "events", **limits)
+        if not self._reads:
+            node.on_messages(self._backlog.messages)
+            node.on_gap(self._backlog.put)
+        node.on_fork(self._backlog.put)
         node.on_change(self._change)
 
     def open(self) -> None:
@@ -233,8 +131,46 @@ class EventsWriter:
             self._fd = os.dup(1)
         else:
             self._fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-        self._output = Output(self._fd, "standard output" if self._path == STDOUT else self._path)
+        name = "standard output" if self._path == STDOUT else self._path
+        # A pipe, or a terminal, has no end that could be read.
+        if self._reads and stat.S_ISREG(os.fstat(self._fd).st_mode):
+            self._output = Output(self._fd, name, lambda: self._backlog.abandoned)
+            after = self._find_end()
+        else:
+            self._output, after = Output(self._fd, name), None
         self._backlog.start()
+        if self._reads:
+            self._following = defer.Deferred.fromCoroutine(self._follow(after)).addErrback(self._failed)
+
+    def _find_end(self) -> int | None:
+        """Cut off what is no whole line; the last cursor in the file."""
+        with open(self._path, "rb") as file:
+            fd = file.fileno()
+            end, size = whole_size(fd), os.fstat(fd).st_size
+            if end < size:
+                self.log.warn("{path} ended in the middle of a line, which is cut off.", path=self._path)
+                os.ftruncate(self._fd, end)
+            return last_cursor(fd, end)
+
+    async def _follow(self, after: int | None) -> None:
+        """Queue what the log has, no faster than it is written."""
+        await self._node.when_listening()
+        reader: MessageReader = self._node.messages(after=after)
+        if after is None or reader.cursor < after:
+            # A crash before the first message must not lose the place.
+            self._backlog.put(Start(reader.cursor))
+        while items := await reader.next_batch():
+            for item in _together(items):
+                while self._backlog.is_full:
+                    await deferLater(self._clock, _PAUSE)
+                if isinstance(item, list):
+                    self._backlog.messages(item)
+                else:
+                    self._backlog.put(item)
+
+    def _failed(self, failure: Failure) -> None:
+        if not failure.check(defer.CancelledError):
+            self.log.failure("Messages are no longer written to {path}", failure, path=self._path)
 
     def ready(self) -> None:
         """The node has joined its network, or listens and is a genesis."""
@@ -242,6 +178,8 @@ class EventsWriter:
 
     def close(self, timeout: float = 2.0) -> None:
         """Write what has happened so far, for at most `timeout` seconds, and close the file."""
+        if self._following is not None:
+            self._following.cancel()
         if self._output is not None:
             self._backlog.close(timeout)
             if not self._backlog.abandoned:
@@ -257,6 +195,21 @@ class EventsWriter:
         if output is not None:
             lines = [event for at, item in entries for event in events_of(at, item)]
             output.write(encode_lines(lines))
+
+
+def _together(items: list[Read]) -> Iterator[list[Message] | Gap]:
+    """Messages without a gap between them, and gaps."""
+    messages: list[Message] = []
+    for item in items:
+        if isinstance(item, Gap):
+            if messages:
+                yield messages
+            yield item
+            messages = []
+        else:
+            messages.append(item)
+    if messages:
+        yield messages
 
 
 _ENCODER = msgspec.json.Encoder()
@@ -278,23 +231,15 @@ def encode_lines(events: list[dict[str, Any]]) -> bytes:
 def events_of(at: float, item: Item) -> list[dict[str, Any]]:
     """The objects that say what happened `at`, in seconds since 1970."""
     if isinstance(item, list):
-        return [
-            {
-                "event": "message",
-                "at": at,
-                "peer": message.origin,
-                "epoch": message.epoch,
-                "seq": message.seq,
-                "id": message.id,
-                "title": message.title,
-                "message": message.message,
-                "time": message.time,
-            }
-            for message in item
-        ]
+        return [_message_event(at, message) for message in item]
     if isinstance(item, Gap):
         gap = {"event": "gap", "at": at, "peer": item.origin, "epoch": item.epoch}
-        return [gap | {"first": item.first, "last": item.last}]
+        gap |= {"first": item.first, "last": item.last}
+        return [gap | ({"cursor": item.cursor} if item.number else {})]
+    if isinstance(item, Fork):
+        return [{"event": "fork", "at": at, "peer": item.origin, "epoch": item.epoch, "seq": item.seq}]
+    if isinstance(item, Start):
+        return [{"event": "start", "at": at, "cursor": item.cursor}]
     if isinstance(item, Changed):
         event = {"event": item.kind.value, "at": at, "peer": item.peer}
         if item.kind is Kind.JOINED:
@@ -305,3 +250,22 @@ def events_of(at: float, item: Item) -> list[dict[str, Any]]:
             event |= {"reason": item.reason}
         return [event]
     return []
+
+
+def _message_event(at: float, message: Message) -> dict[str, Any]:
+    event = {
+        "event": "message",
+        "at": at,
+        "peer": message.origin,
+        "epoch": message.epoch,
+        "seq": message.seq,
+        "id": message.id,
+        "title": message.title,
+        "message": message.message,
+        "time": message.time,
+    }
+    if message.cursor:
+        event["cursor"] = message.cursor
+    if message.replayed:
+        event["replayed"] = True
+    return event

@@ -11,7 +11,7 @@ import attrs
 import msgspec
 from twisted.logger import Logger
 
-from twisted_p2p.core.actions import Bundle
+from twisted_p2p.core.actions import CURSOR_BITS, ENTRY_END, Bundle
 from twisted_p2p.core.wire import WireMessage
 from twisted_p2p.errors import MessageTooBig, NotJSON
 
@@ -32,6 +32,9 @@ class Message:
         origin: the id of the peer that broadcast it.
         epoch: the stream of that peer; it has a new one after each start that lost its log.
         seq: the bundle of that stream; messages broadcast in one turn share it.
+        cursor: its place in this peer's log, a number below 2**53. What comes later at this peer has a higher one.
+            Store it with your own state, and `messages(after=cursor)` goes on behind it.
+        replayed: whether it was broadcast before this peer joined.
     """
 
     id: str
@@ -41,6 +44,8 @@ class Message:
     origin: str
     epoch: int
     seq: int
+    cursor: int = attrs.field(default=0, eq=False)
+    replayed: bool = attrs.field(default=False, eq=False)
 
 
 _encode = msgspec.json.Encoder().encode
@@ -83,12 +88,18 @@ class Encoder:
 
 def decode(bundle: Bundle) -> list[Message]:
     """The messages of a bundle, as far as they can be read: beneath a valid signature, faults are the origin's."""
-    origin, epoch, seq = bundle.origin, bundle.epoch, bundle.seq
+    origin, epoch, seq, replayed = bundle.origin, bundle.epoch, bundle.seq, bundle.replayed
     try:
         incoming = _decode_all(bundle.messages)
     except _UNREADABLE:
         incoming = _decode_readable(bundle)
-    return [Message(m.id, m.title, m.message, m.time, origin, epoch, seq) for m in incoming]
+    entry = bundle.number << CURSOR_BITS
+    # The last one has the cursor of the whole entry: who has it needs nothing further of that.
+    cursors = [*range(entry + 1, entry + len(incoming)), entry + ENTRY_END]
+    return [
+        Message(m.id, m.title, m.message, m.time, origin, epoch, seq, cursor, replayed)
+        for m, cursor in zip(incoming, cursors, strict=False)
+    ]
 
 
 def _decode_readable(bundle: Bundle) -> list[WireMessage]:

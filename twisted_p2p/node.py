@@ -11,12 +11,13 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from twisted_p2p.core.actions import Changed, Deliver, Gap, Kind
+from twisted_p2p.core.actions import Changed, Deliver, Fork, Gap, Kind
 from twisted_p2p.core.config import LAN, Config
 from twisted_p2p.errors import NotRunning
 from twisted_p2p.messages import Encoder, Message, decode
 from twisted_p2p.net.directory import Entry, PeerDirectory
 from twisted_p2p.net.service import PeerService, Settings
+from twisted_p2p.reader import Bell, MessageReader
 from twisted_p2p.shell import IPeerShell, Told
 
 WINDOW = 64
@@ -84,6 +85,8 @@ class Node(Service):
         self._when_ready: list[Deferred[None]] = []
         self._on_messages: list[Callable[[list[Message]], object]] = []
         self._on_gap: list[Callable[[Gap], object]] = []
+        self._on_fork: list[Callable[[Fork], object]] = []
+        self._bell = Bell(running)
         running.sink = self._told
         self.directory.subscribe(self._changed)
 
@@ -111,6 +114,7 @@ class Node(Service):
             self.shell.start()
             self._listening = True
             self.directory.set_own(self.peer, self.address)
+            self._bell.open()
             _fire(self._when_listening)
 
     def stopService(self) -> Deferred[None]:
@@ -123,7 +127,11 @@ class Node(Service):
             self._flushing = None
         left = self.shell.leave()
         self.directory.stopService()
-        return left
+        return left.addBoth(self._left)
+
+    def _left(self, result: None) -> None:
+        self._bell.end()
+        return result
 
     @property
     def address(self) -> tuple[str, int]:
@@ -247,10 +255,28 @@ class Node(Service):
     def _publish(self, batches: list[_Batch]) -> None:
         if batches:
             self.shell.broadcast([message for batch in batches for message in batch.messages])
+            self._bell.ring()
         for batch in batches:
             batch.accepted.callback(None)
 
     # --- listening
+
+    def messages(self, after: int | None = None, own: bool = False) -> MessageReader:
+        """Read the log from a cursor on, and go on as messages arrive.
+
+        An application that stores the cursor of each message together with what the message has changed goes on
+        behind it after a crash, and acts on each one exactly once. For that the log must be durable, too.
+
+        Args:
+            after: the cursor of the last message or gap that you are done with; 0: from the oldest that is held;
+                None: from now on, or from the start of the node.
+            own: with our own broadcasts.
+        Raises:
+            ValueError: no cursor is negative.
+        """
+        if after is not None and after < 0:
+            raise ValueError(f"{after} is no cursor: none is negative.")
+        return MessageReader(self._bell, self.peer, after, own)
 
     def on_message(self, callback: Callable[[Message], object]) -> None:
         """Call `callback` with every message that another peer broadcasts."""
@@ -273,6 +299,14 @@ class Node(Service):
         """Call `callback` when bundles can no longer be had from anybody."""
         self._on_gap.append(callback)
 
+    def on_fork(self, callback: Callable[[Fork], object]) -> None:
+        """Call `callback` when a peer has signed two bundles of one number; once for each stream, and it is logged.
+
+        Two processes have its key, or it lies. Each peer keeps the bundle that came first, so others may have been
+        handed another one. A data directory that was copied, and is used twice, makes forks.
+        """
+        self._on_fork.append(callback)
+
     def _told(self, told: Told) -> None:
         if isinstance(told, Deliver):
             if self._on_messages:
@@ -284,6 +318,20 @@ class Node(Service):
         elif isinstance(told, Gap):
             for on_gap in self._on_gap:
                 self._call(on_gap, told)
+        else:
+            self._forked(told)
+        self._bell.ring()
+
+    def _forked(self, fork: Fork) -> None:
+        self.log.warn(
+            "{peer} has broadcast two different bundles with the number {seq} in its stream {epoch}: two processes "
+            "have its key. The first that came is kept.",
+            peer=fork.origin,
+            seq=fork.seq,
+            epoch=fork.epoch,
+        )
+        for on_fork in self._on_fork:
+            self._call(on_fork, fork)
 
     def _changed(self, changed: Changed) -> None:
         if changed.kind is Kind.READY:

@@ -389,7 +389,9 @@ def makeService(options: Options) -> PeerProcess:
         network=options["network"],
         config=attrs.evolve(LAN, max_known=options["max-known"]),
     )
-    events = None if options["events"] is None else EventsWriter(node, clock, options["events"])
+    # To be True where the log is durable: the events then go on where their file ends.
+    is_durable = False
+    events = None if options["events"] is None else EventsWriter(node, clock, options["events"], resume=is_durable)
     console = None
     if not (options["no-console"] or options["events"] == STDOUT or options.is_daemon):
         console = _make_console(node, clock)

@@ -8,6 +8,11 @@ from collections.abc import Sequence
 import attrs
 import msgspec
 
+CURSOR_BITS = 20
+"""A cursor is the number of an entry in the log, and in so many bits the place of a message in it, from 1."""
+ENTRY_END = (1 << CURSOR_BITS) - 1
+"""The place of what ends an entry; no bundle has so many messages."""
+
 
 class Reason(str, enum.Enum):
     """Why a link ended. The value is what users, logs and the wire's #BYE say."""
@@ -88,13 +93,21 @@ class Deliver:
 
 @attrs.frozen
 class Gap:
-    """Bundles `first` to `last` of a stream can no longer be had from anybody. `number`: of its entry in our log."""
+    """Bundles `first` to `last` of a stream can no longer be had from anybody. `number`: of its entry in our log.
+
+    Of a stream that nobody knows any more, where `origin` is "" and `epoch` 0, they are numbers of entries in our log.
+    """
 
     origin: str
     epoch: int
     first: int
     last: int
     number: int = attrs.field(default=0, eq=False)
+
+    @property
+    def cursor(self) -> int:
+        """Its place in this peer's log, as a message has one: `messages(after=gap.cursor)` goes on behind it."""
+        return (self.number << CURSOR_BITS) + ENTRY_END
 
 
 @attrs.frozen

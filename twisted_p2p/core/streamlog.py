@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from itertools import islice
 from typing import Any
 
 import attrs
@@ -146,8 +145,9 @@ class MemoryLog:
     def entries(self, after: int, max_bytes: int) -> Sequence[Entry]:
         """What arrived after that."""
         found: list[Entry] = []
-        size, number = 0, max(after + 1, self.first)
-        for _, stream, seq, last, replayed in islice(self._arrivals, number - self.first, None):
+        size = 0
+        for number in range(max(after + 1, self.first), self.last + 1):
+            _, stream, seq, last, replayed = self._arrivals[number - self.first]
             held = self._streams.get(stream)
             line = held.at(seq) if held is not None and not last else None
             size += len(line or b"")
@@ -155,7 +155,6 @@ class MemoryLog:
                 break
             if stream[0]:
                 found.append(Entry(number, stream, seq, line, 0 if line is not None else last or seq, replayed))
-            number += 1
         return found
 
     def history(self, now: float, age: float | None, count: int | None) -> dict[Stream, int]:
