@@ -8,11 +8,14 @@ from __future__ import annotations
 from twisted_p2p.blocking import Network
 from twisted_p2p.core.actions import Changed, Fork, Gap, Kind, Reason
 from twisted_p2p.core.config import LAN, TEST, WAN, Config
+from twisted_p2p.core.wire import History
 from twisted_p2p.errors import (
     BadAddress,
     BadNetworkName,
     CannotListen,
+    DataDirError,
     JoinError,
+    LogError,
     MessageTooBig,
     NotJSON,
     NotRunning,
@@ -32,10 +35,13 @@ __all__ = [
     "CannotListen",
     "Changed",
     "Config",
+    "DataDirError",
     "Fork",
     "Gap",
+    "History",
     "JoinError",
     "Kind",
+    "LogError",
     "Message",
     "MessageReader",
     "MessageTooBig",

@@ -6,6 +6,7 @@ import atexit
 import concurrent.futures
 import contextlib
 import functools
+import os
 import select
 import threading
 import time
@@ -22,7 +23,8 @@ from twisted_p2p.backlog import Backlog
 from twisted_p2p.console import address_text, why_not_joined
 from twisted_p2p.core.actions import Changed, Fork, Gap, Kind, Reason
 from twisted_p2p.core.config import LAN, Config
-from twisted_p2p.errors import BadAddress, JoinError, NotRunning, P2PError, WrongThread
+from twisted_p2p.core.wire import History
+from twisted_p2p.errors import BadAddress, JoinError, LogError, NotRunning, P2PError, WrongThread
 from twisted_p2p.node import Node
 
 if TYPE_CHECKING:
@@ -57,20 +59,37 @@ class Network:
     log = Logger()
     _make_node: Callable[..., Node] = Node
 
-    def __init__(self, host: str = "localhost", *, network: str = "p2p", config: Config = LAN) -> None:
+    def __init__(
+        self,
+        host: str = "localhost",
+        *,
+        network: str = "p2p",
+        config: Config = LAN,
+        data_dir: str | os.PathLike[str] | None = None,
+        synchronous: str = "NORMAL",
+        history: History | None = None,
+    ) -> None:
         """Make a peer; `start` starts it.
 
         Args:
             host: the address of this machine to listen on, at which the others reach us.
             network: its name; peers of other networks are refused.
             config: a profile of settings.
+            data_dir, synchronous, history: as for `Node`.
         Raises:
             BadAddress: others can't reach that host.
         """
         if host in ("", "0.0.0.0", "::"):
             raise BadAddress(f"Others can't reach {host!r}; give an address of this machine.")
         interface = "127.0.0.1" if host == "localhost" else host
-        self._settings: dict[str, Any] = {"interface": interface, "network": network, "config": config}
+        self._settings: dict[str, Any] = {
+            "interface": interface,
+            "network": network,
+            "config": config,
+            "data_dir": data_dir,
+            "synchronous": synchronous,
+            "history": history,
+        }
         self._on_message: list[Callable[[Message], object]] = []
         self._on_gap: list[Callable[[Gap], object]] = []
         self._on_fork: list[Callable[[Fork], object]] = []
@@ -86,6 +105,7 @@ class Network:
             port: 0 for any free one.
         Raises:
             CannotListen: the port is taken, or the host is not this machine.
+            DataDirError, LogError: the data directory can't be used.
         """
         with self._lock:
             self._not_in_reactor()
@@ -102,7 +122,7 @@ class Network:
         """Send what was broadcast, leave the network, let the callbacks have what has arrived, and end.
 
         It takes a few seconds at most, and up to 10 more where callbacks are slow. Does nothing where nothing runs.
-        The peer may be started again: as a new one, with a new id.
+        The peer may be started again: as a new one, with a new id, unless it has a data directory.
         """
         self._not_in_reactor()
         with self._lock:
@@ -134,7 +154,7 @@ class Network:
 
     @property
     def peer(self) -> str:
-        """Our own id, 64 hex digits; a new one after each start."""
+        """Our own id, 64 hex digits; a new one after each start, unless there is a data directory."""
         return self._running().node.peer
 
     @property
@@ -168,6 +188,7 @@ class Network:
             The message's id, 64 hex digits.
         Raises:
             MessageTooBig, NotJSON, NotRunning
+            LogError: the log takes nothing; that may concern messages before this one, too, and says how many.
         """
         return self._running().broadcast(value)
 
@@ -281,6 +302,8 @@ class _Life:
         self._changed = threading.Condition()
         self._outbox: list[bytes] = []
         self._unaccepted = self._unaccepted_bytes = 0
+        self._refused, self._why_refused = 0, ""
+        """How many messages the log did not take since that was last told, and why."""
         self._stopping = self._ended = False
 
     # --- the reactor's thread
@@ -403,6 +426,9 @@ class _Life:
                 self._changed.wait()
             if self._stopping:
                 raise NotRunning()
+            if self._refused:
+                refused, self._refused = self._refused, 0
+                raise LogError(f"{self._why_refused} {refused} messages before this one were not broadcast either.")
             self._unaccepted += 1
             self._unaccepted_bytes += len(encoded)
             self._outbox.append(encoded)
@@ -416,13 +442,16 @@ class _Life:
     def _flush(self) -> None:
         with self._changed:
             messages, self._outbox = self._outbox, []
-        self.node.broadcast_prepared(messages).addBoth(self._accepted, len(messages), sum(map(len, messages)))
+        done = defer.maybeDeferred(self.node.broadcast_prepared, messages)
+        done.addBoth(self._accepted, len(messages), sum(map(len, messages)))
 
     def _accepted(self, result: object, count: int, size: int) -> None:
         with self._changed:
             self._unaccepted -= count
             self._unaccepted_bytes -= size
             self._changed.notify_all()
+            if isinstance(result, Failure) and result.check(LogError):
+                self._refused, self._why_refused = self._refused + count, str(result.value)
         if isinstance(result, Failure):
             self.log.failure("{n} messages were not broadcast", result, n=count)
 

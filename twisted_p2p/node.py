@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,10 +11,12 @@ import attrs
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from twisted_p2p.core.actions import Changed, Deliver, Fork, Gap, Kind
 from twisted_p2p.core.config import LAN, Config
-from twisted_p2p.errors import NotRunning
+from twisted_p2p.core.wire import History
+from twisted_p2p.errors import LogError, NotRunning
 from twisted_p2p.messages import Encoder, Message, decode
 from twisted_p2p.net.directory import Entry, PeerDirectory
 from twisted_p2p.net.service import PeerService, Settings
@@ -51,6 +54,11 @@ class Node(Service):
         join: addresses of genesis peers. Without any, and no genesis, we stay alone until `join_network`.
         network: its name; peers of other networks are refused.
         config: a profile of settings.
+        data_dir: the folder in which it keeps its key, its log and whom it knows, and from which it goes on after a
+            restart; without one it is a new peer each time, and its log is in memory.
+        synchronous: "FULL": every commit waits for the disk, and nothing is lost by a power failure; "NORMAL": the
+            newest of what came may be, but nothing by a crash of the process; "OFF": a power failure may damage it.
+        history: how much of what was broadcast before its join it is to get, marked `replayed`.
         shell: what runs the protocol: sockets, unless a test has it otherwise (`twisted_p2p.testing`).
     """
 
@@ -67,9 +75,21 @@ class Node(Service):
         join: Sequence[tuple[str, int]] = (),
         network: str = "p2p",
         config: Config = LAN,
+        data_dir: str | os.PathLike[str] | None = None,
+        synchronous: str = "NORMAL",
+        history: History | None = None,
         shell: Callable[[Any, Settings], IPeerShell] = PeerService,
     ) -> None:
-        settings = Settings(port=port, interface=interface, advertise=advertise, network=network, config=config)
+        settings = Settings(
+            port=port,
+            interface=interface,
+            advertise=advertise,
+            network=network,
+            config=config,
+            data_dir=data_dir,
+            synchronous=synchronous,
+            history=history,
+        )
         self.shell = running = shell(reactor, settings)
         self.genesis = genesis
         self.peer: str = running.peer
@@ -97,6 +117,7 @@ class Node(Service):
 
         Raises:
             CannotListen: the port is taken, or the interface is not ours.
+            LogError: the log can't be opened.
         """
         super().privilegedStartService()
         self._listen()
@@ -195,6 +216,7 @@ class Node(Service):
             can't take more: wait for it, and you never fill your memory.
         Raises:
             NotRunning
+            LogError: by the Deferred; the message is not in the log, and was sent to nobody.
         """
         identity, encoded = self.prepare(value)
         return self.broadcast_prepared([encoded]).addCallback(lambda _: identity)
@@ -253,11 +275,15 @@ class Node(Service):
         self._publish(ready)
 
     def _publish(self, batches: list[_Batch]) -> None:
+        result: Failure | None = None
         if batches:
-            self.shell.broadcast([message for batch in batches for message in batch.messages])
+            try:
+                self.shell.broadcast([message for batch in batches for message in batch.messages])
+            except LogError:
+                result = Failure()
             self._bell.ring()
         for batch in batches:
-            batch.accepted.callback(None)
+            batch.accepted.callback(result)
 
     # --- listening
 

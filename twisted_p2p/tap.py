@@ -22,13 +22,16 @@ from twisted.python import usage
 from twisted_p2p.console import Console, News, Stdin, Style, address_text, readable, why_not_joined
 from twisted_p2p.core.actions import Changed, Kind
 from twisted_p2p.core.config import LAN
-from twisted_p2p.errors import BadAddress, CannotListen
+from twisted_p2p.core.wire import History
+from twisted_p2p.errors import BadAddress, CannotListen, DataDirError, LogError
 from twisted_p2p.events import STDOUT, EventsWriter, Output
 from twisted_p2p.node import Node
+from twisted_p2p.store.datadir import default_data_dir
 
 PORT = 5050
 GENESIS = ("127.0.0.1", PORT)
 NETWORK = "p2p"
+_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _ANY_HOST = ("0.0.0.0", "::")
 _PIDFILE = "twistd.pid"  # twistd's own default
 
@@ -58,6 +61,7 @@ class Options(usage.Options):
     )
     optFlags = [
         ["genesis", "g", "Be a peer through which others join; needs nobody else to start."],
+        ["ephemeral", None, "Keep nothing on disk: a new peer at each start."],
         ["no-console", None, "Do not read lines from standard input, nor show messages."],
     ]
     optParameters = [
@@ -71,9 +75,22 @@ class Options(usage.Options):
             "0",
             "Know a sample of so many other peers; 0: everybody. All peers need this option, or none.",
         ],
+        [
+            "data-dir",
+            None,
+            None,
+            "DIR for key, log and directory. [default: one of the network and the port; with port 0: --ephemeral]",
+        ],
+        ["synchronous", None, "normal", "When to wait for the disk: full, normal or off; see docs/durability.md."],
+        [
+            "history",
+            None,
+            None,
+            "As a newcomer, get what was broadcast before: in the last 90s, 5m, 1h or 2d, the newest 1000, or all.",
+        ],
         ["events", None, None, "FILE to which events are appended, as JSON, one a line; - is standard output."],
     ]
-    compData = usage.Completions(optActions={"events": usage.CompleteFiles()})
+    compData = usage.Completions(optActions={"events": usage.CompleteFiles(), "data-dir": usage.CompleteDirs()})
 
     def __init__(self) -> None:
         usage.Options.__init__(self)
@@ -117,11 +134,28 @@ class Options(usage.Options):
             self._check_addresses()
         if not self["join"] and not self["genesis"]:
             self["join"] = [GENESIS]
+        with _usage("--synchronous"):
+            self["synchronous"] = _parse_synchronous(self["synchronous"])
+        with _usage("--history"):
+            self["history"] = None if self["history"] is None else parse_history(self["history"])
+        self._choose_data_dir()
         if self["events"] not in (None, STDOUT):
             # twistd may change its folder before the file is opened.
             self["events"] = os.path.abspath(self["events"])
         if self.parent is not None:
             self._tell_parent(self.parent)
+
+    def _choose_data_dir(self) -> None:
+        """None where nothing is to be kept."""
+        if self["data-dir"] is not None:
+            if self["ephemeral"]:
+                raise usage.UsageError("--data-dir and --ephemeral contradict each other: give one of them.")
+            if not self["data-dir"]:
+                raise usage.UsageError("--data-dir: the name of a folder is needed.")
+            # twistd may change its folder before it is opened.
+            self["data-dir"] = os.path.abspath(os.path.expanduser(self["data-dir"]))
+        elif self["port"] and not self["ephemeral"]:
+            self["data-dir"] = str(default_data_dir(self["network"], self["port"]))
 
     def _check_addresses(self) -> None:
         if self["advertise"] is not None:
@@ -178,6 +212,22 @@ def _parse_max_known(text: str) -> int:
     if not (text.isascii() and text.isdigit() and (int(text) == 0 or least <= int(text) <= LAN.max_peers)):
         raise ValueError(f"{readable(text)!r} is neither 0 nor a number from {least} to {LAN.max_peers}.")
     return int(text)
+
+
+def _parse_synchronous(text: str) -> str:
+    if text.upper() not in ("FULL", "NORMAL", "OFF"):
+        raise ValueError(f"{readable(text)!r} is not one of full, normal and off.")
+    return text.upper()
+
+
+def parse_history(text: str) -> History:
+    """Read 90s, 5m, 1h, 2d, a number of bundles, or all. Raises ValueError."""
+    if text == "all":
+        return History()
+    number, unit = (text[:-1], text[-1:]) if text[-1:] in _SECONDS else (text, "")
+    if not (number.isascii() and number.isdigit() and len(number) <= 9):
+        raise ValueError(f"{readable(text)!r} is neither a time like 90s, 5m, 1h or 2d, nor a number, nor all.")
+    return History(age=float(int(number) * _SECONDS[unit])) if unit else History(count=int(number))
 
 
 def _check_network(name: str) -> None:
@@ -292,7 +342,7 @@ class PeerProcess(Service):
     def _or_exit(self) -> Iterator[None]:
         try:
             yield
-        except CannotListen as error:
+        except (CannotListen, LogError) as error:
             self._exit(str(error))
         except OSError as error:
             self._exit(f"Can't write events to {error.filename or 'standard output'}: {error.strerror}.")
@@ -324,6 +374,9 @@ def banner(peer: str, address: tuple[str, int], options: Options) -> list[str]:
     lines = [
         f"This peer is {peer}.",
         f"It listens at {address_text(*address)}, in the network {network}{options['genesis'] * ', as a genesis'}.",
+        f"It keeps its key and its log in {options['data-dir']}."
+        if options["data-dir"]
+        else "It keeps nothing on disk: at its next start it will be a new peer.",
         f"To start another peer on this machine: {' '.join(command)}",
     ]
     if local:
@@ -379,7 +432,7 @@ def makeService(options: Options) -> PeerProcess:
     from twisted.internet import reactor
 
     clock: Any = reactor
-    node = Node(
+    node = _make_node(
         clock,
         port=options["port"],
         interface=options["interface"],
@@ -388,14 +441,25 @@ def makeService(options: Options) -> PeerProcess:
         join=options["join"],
         network=options["network"],
         config=attrs.evolve(LAN, max_known=options["max-known"]),
+        data_dir=options["data-dir"],
+        synchronous=options["synchronous"],
+        history=options["history"],
     )
-    # To be True where the log is durable: the events then go on where their file ends.
-    is_durable = False
-    events = None if options["events"] is None else EventsWriter(node, clock, options["events"], resume=is_durable)
+    events = None
+    if options["events"] is not None:
+        events = EventsWriter(node, clock, options["events"], resume=options["data-dir"] is not None)
     console = None
     if not (options["no-console"] or options["events"] == STDOUT or options.is_daemon):
         console = _make_console(node, clock)
     return PeerProcess(node, clock, options, console, events, sys.__stderr__)
+
+
+def _make_node(clock: Any, **settings: Any) -> Node:
+    """Ends the process with one line where the data directory can't be used."""
+    try:
+        return Node(clock, **settings)
+    except DataDirError as error:
+        sys.exit(f"p2p: {error}")
 
 
 def _make_console(node: Node, clock: Any) -> Console:

@@ -205,7 +205,7 @@ class LockTests(Case):
                 os.close(go_on)
                 data = DataDir.open(self.path)
                 if os.fork() == 0:
-                    data.log(LAN)
+                    data.say_pid()
                     os.write(say, b"%d\n" % os.getpid())
                     os.read(end, 1)
             finally:

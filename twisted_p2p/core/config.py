@@ -138,8 +138,8 @@ class Config:
     """How long a leaver still answers once a neighbour knows, while the news spreads."""
 
     # --- the log
-    retention_age: float = 3_600.0
-    retention_count: int = 100_000
+    retention_age: float = 43_200.0
+    retention_count: int = 1_000_000
     retention_bytes: int = 268_435_456
     """Bundles kept for those who come back: by age since arrival, number, and size, of all streams together."""
 

@@ -37,6 +37,8 @@ BACKLOG = 1024
 """Connections that the kernel keeps for us while we are busy; Twisted's own 50 is short for a genesis."""
 CLOSE_TIMEOUT = 2.0
 """Seconds that a closed connection may take to send what was written; then it is aborted."""
+MEMORY_COUNT = 100_000
+"""Bundles that are kept at most where they are kept in memory: each takes some hundred bytes more than on disk."""
 RECOVER_FIRST, RECOVER_MAX = 1.0, 30.0
 """Seconds until a log that has failed is tried again: each time twice as long."""
 
@@ -102,9 +104,7 @@ class PeerService(MultiService):
         self._verifier = Ed25519Verifier()
         self._signer = Ed25519Signer() if self._data_dir is None else self._data_dir.signer
         self.peer = self._signer.peer
-        self.message_log: IMessageLog = MemoryLog(settings.config)
-        if self._data_dir is not None:
-            self.message_log = self._data_dir.log(settings.config, settings.synchronous)
+        self.message_log = self._make_log()
         self.core = self._make_core()
         self.failure: LogError | None = None
         """Why the log takes nothing. Until it does this peer stands still."""
@@ -155,6 +155,12 @@ class PeerService(MultiService):
         self.port = self._listening.getHost().port  # type: ignore[union-attr]  # of listenTCP it is an IPv4Address or IPv6Address
         host, advertised = self.settings.advertise or (interface, None)
         self.address = (host, advertised or self.port)
+
+    def _make_log(self) -> IMessageLog:
+        config = self.config
+        if self._data_dir is not None:
+            return self._data_dir.log(config, self.settings.synchronous)
+        return MemoryLog(attrs.evolve(config, retention_count=min(config.retention_count, MEMORY_COUNT)))
 
     def _make_core(self) -> PeerCore:
         return PeerCore(
