@@ -63,7 +63,7 @@ class VersionTests(SynchronousTestCase):
         self.assertRaises(sqlite3.Error, migrate, self.database, self.path, steps)
         self.database.execute("ROLLBACK")
         self.assertEqual(self.version(), len(STEPS))
-        found = self.database.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'more'").fetchone()
+        found = self.database.execute("SELECT count(*) FROM sqlite_master WHERE name = 'more'").fetchone()
         self.assertEqual(found[0], 0)
 
     def test_boot_id(self) -> None:

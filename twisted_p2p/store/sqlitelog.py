@@ -443,28 +443,28 @@ class SqliteLog:
 
     def expire(self, now: float) -> bool:
         """Drop what retention no longer keeps, oldest arrivals first, but so many at a time only."""
-        with self._reading() as database:
-            wanted = (
-                "SELECT number, stream, seq, arrived, length(line) FROM entries"
-                " WHERE number >= ? ORDER BY number LIMIT ?"
-            )
-            rows = database.execute(wanted, (self._totals.first, SLICE + 1)).fetchall()
         oldest = now - self.config.retention_age
         dropped: list[tuple[int]] = []
-        for number, name, seq, arrived, size in rows[:SLICE]:
-            if arrived >= oldest and not self._is_full():
-                break
-            self._totals.first = number + 1
-            if self._pass(self._names[name], seq, number):
-                dropped.append((number,))
-                self._totals.count -= size is not None
-                self._totals.size -= size or 0
+        is_more = False
+        with self._reading() as database:
+            columns = "number, stream, seq, arrived, length(line)"
+            wanted = f"SELECT {columns} FROM entries WHERE number >= ? ORDER BY number"
+            with contextlib.closing(database.execute(wanted, (self._totals.first,))) as rows:
+                for passed, (number, name, seq, arrived, size) in enumerate(rows):
+                    if arrived >= oldest and not self._is_full():
+                        break
+                    is_more = passed == SLICE
+                    if is_more:
+                        break
+                    self._totals.first = number + 1
+                    if self._pass(self._names[name], seq, number):
+                        dropped.append((number,))
+                        self._totals.count -= size is not None
+                        self._totals.size -= size or 0
         if dropped:
             with self._writing() as database:
                 database.executemany("DELETE FROM entries WHERE number = ?", dropped)
-        if len(rows) > SLICE:
-            return self._totals.first > rows[-2][0] and (rows[-1][3] < oldest or self._is_full())
-        return self._is_full() and self._expire_spared()
+        return is_more or (self._is_full() and self._expire_spared())
 
     def _pass(self, stream: Stream, seq: int, number: int) -> bool:
         """Whether an entry goes, since it is not the newest bundle of its stream. The stream then begins after it."""
