@@ -9,7 +9,8 @@ from tests.store.test_logs import MUCH, A
 from twisted_p2p.core.config import LAN
 from twisted_p2p.errors import LogError
 from twisted_p2p.interfaces import Entry
-from twisted_p2p.store.database import STEPS, kernel_boot_id, migrate
+from twisted_p2p.store.database import STEPS, migrate
+from twisted_p2p.store.life import kernel_boot_id
 from twisted_p2p.store.sqlitelog import SqliteLog
 
 
