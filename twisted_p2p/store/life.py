@@ -1,8 +1,8 @@
 """Whether the end of a log can be missing: what a log notes when its holder opens and closes it.
 
 Without FULL a commit reaches the operating system, not yet the disk: it outlives the process, but not the machine. So
-the end can be missing only if the machine has started anew meanwhile, and nobody had closed the log before. What is noted
-here waits for the disk, or it could be lost itself, and with it that anything can be.
+the end can be missing only if the machine has started anew meanwhile, and nobody had closed the log before. What is
+noted here waits for the disk: if it were lost, nobody would know that the end may be.
 """
 
 from __future__ import annotations
