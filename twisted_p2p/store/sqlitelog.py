@@ -55,7 +55,11 @@ class SqliteLog:
     could prove how far the stream went. Such bundles lie before `first`.
 
     With NORMAL a commit does not wait for the disk: after a power failure the newest turns may be missing, and `load`
-    says so. One commit in some hundreds waits for a checkpoint. With FULL each one waits. OFF may damage the file.
+    says so, until something is committed. One commit in some hundreds waits for a checkpoint. With FULL each one waits.
+    With OFF none does, and a power failure may damage the file.
+
+    A message of 100 bytes, alone in its bundle, takes some 600 bytes on disk: 515 are its line. The file never shrinks:
+    what is dropped makes room in it for what comes.
 
     Args:
         path: of the file; it is made by `load`.
