@@ -9,7 +9,8 @@ from tests.store.test_logs import MUCH, A
 from twisted_p2p.core.config import LAN
 from twisted_p2p.errors import LogError
 from twisted_p2p.interfaces import Entry
-from twisted_p2p.store.database import STEPS, kernel_boot_id, migrate
+from twisted_p2p.store.database import STEPS, migrate
+from twisted_p2p.store.life import kernel_boot_id
 from twisted_p2p.store.sqlitelog import SqliteLog
 
 
@@ -63,7 +64,7 @@ class VersionTests(SynchronousTestCase):
         self.assertRaises(sqlite3.Error, migrate, self.database, self.path, steps)
         self.database.execute("ROLLBACK")
         self.assertEqual(self.version(), len(STEPS))
-        found = self.database.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'more'").fetchone()
+        found = self.database.execute("SELECT count(*) FROM sqlite_master WHERE name = 'more'").fetchone()
         self.assertEqual(found[0], 0)
 
     def test_boot_id(self) -> None:

@@ -16,7 +16,8 @@ from tests.store.disk import Disk
 from tests.store.test_logs import MUCH, A, B, filled, seqs, told
 from twisted_p2p.core.config import LAN, Config
 from twisted_p2p.errors import LogError
-from twisted_p2p.store.sqlitelog import JUMP, SLICE, SqliteLog
+from twisted_p2p.store.life import JUMP
+from twisted_p2p.store.sqlitelog import SLICE, SqliteLog
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """
@@ -403,16 +404,23 @@ class FailureTests(Case):
     def test_damaged_beneath(self) -> None:
         """Damage that is met later is an error when it is met, each time; what is not concerned goes on."""
         filled(self.opened(), A, 1, 500, size=100).close()
-        with sqlite3.connect(self.path) as database:
-            page = database.execute("SELECT max(pageno) FROM dbstat WHERE name = 'entries'").fetchone()[0]
-        database.close()
         with open(self.path, "r+b") as out:
-            out.seek(4096 * (page - 1))
+            out.seek(out.read().index(b".250") // 4096 * 4096)
             out.write(b"\x5a" * 4096)
         log = self.opened()
         for _ in range(2):
             self.fails(lambda: log.read(A, 1, MUCH), "is damaged")
         self.assertEqual(seqs(log, A, 1, 1), [1])
+
+    def test_nameless(self) -> None:
+        """An entry of a stream that is not there is damage."""
+        filled(self.opened(), A, 1, 3).close()
+        with sqlite3.connect(self.path) as database:
+            database.execute("DELETE FROM streams")
+        database.close()
+        log = self.opened()
+        for call in (lambda: log.entries(0, MUCH), lambda: log.expire(1e9), lambda: log.history(0.0, None, 5)):
+            self.fails(call, "is damaged")
 
     def test_no_state(self) -> None:
         """A log whose own notes are gone is damaged."""

@@ -8,6 +8,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from twisted_p2p.errors import LogError
 
@@ -129,9 +130,9 @@ def _make_private(path: Path) -> None:
         os.close(file)
 
 
-def kernel_boot_id() -> str | None:
-    """What differs after each start of this machine; None where the system does not tell."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except (OSError, UnicodeError):
-        return None
+def state(database: sqlite3.Connection, columns: str) -> tuple[Any, ...]:
+    """What the log has noted of itself."""
+    found: tuple[Any, ...] | None = database.execute(f"SELECT {columns} FROM state").fetchone()
+    if found is None:
+        raise sqlite3.DatabaseError("malformed: the table of its state is empty")
+    return found
