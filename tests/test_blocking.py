@@ -410,6 +410,7 @@ class NetworkTests(SynchronousTestCase):
         self.in_reactor(lambda: self.node.keep("a"))
         items = [*self.peer.messages(0, timeout=0.05)]
         self.assertEqual([self.said(item) for item in items], ["a"])
+        self.assertEqual(self.in_reactor(lambda: len(self.node.bell._waiting)), 0)
         self.in_reactor(lambda: self.node.keep("b"))
         self.assertEqual(self.said(next(self.peer.messages(items[-1].cursor, timeout=PATIENCE))), "b")
 

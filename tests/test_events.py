@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.test_backlog import PATIENCE, A, logged, message, texts
 from tests.test_reader import ReaderCase
-from twisted_p2p.backlog import Start
+from twisted_p2p.backlog import Place
 from twisted_p2p.core.actions import Changed, Fork, Gap, Kind
 from twisted_p2p.core.config import LAN
 from twisted_p2p.events import EventsWriter, Output, encode_lines, events_of
@@ -166,9 +166,9 @@ class EventsOfTests(SynchronousTestCase):
         expected = {"event": "fork", "at": 9.5, "peer": A, "epoch": 7, "seq": 3}
         self.assertEqual(events_of(9.5, Fork(A, 7, 3, b"", b"")), [expected])
 
-    def test_start(self) -> None:
-        """A file says behind which cursor it begins."""
-        self.assertEqual(events_of(9.5, Start(5)), [{"event": "start", "at": 9.5, "cursor": 5}])
+    def test_place(self) -> None:
+        """A file says up to which cursor nothing is still to come."""
+        self.assertEqual(events_of(9.5, Place(5)), [{"event": "cursor", "at": 9.5, "cursor": 5}])
 
 
 class EncodeLinesTests(SynchronousTestCase):
@@ -275,10 +275,10 @@ class ResumeTests(ReaderCase):
         self.write()
         self.write("d")
         self.assertEqual(self.said(), ["a", "b", "c", "d"])
-        cursors = [event["cursor"] for event in self.events("start", "message")]
+        cursors = [event["cursor"] for event in self.events("cursor", "message")]
         self.assertEqual(cursors, sorted(set(cursors)))
         self.assertEqual([event.get("replayed") for event in self.events("message")], [None] * 4)
-        self.assertEqual(len(self.events("start")), 1)
+        self.assertEqual(len(self.events("cursor")), 1)
 
     def test_restarts(self) -> None:
         """The same holds when the whole peer is killed, twice, and the writer is opened before its node."""
@@ -299,7 +299,7 @@ class ResumeTests(ReaderCase):
         self.say("before")
         writer = self.open()
         writer.close(PATIENCE)
-        self.assertEqual([*self.events("start")[0]], ["event", "at", "cursor"])
+        self.assertEqual([*self.events("cursor")[0]], ["event", "at", "cursor"])
         self.say("a")
         self.write("b")
         self.assertEqual(self.said(), ["a", "b"])
@@ -350,6 +350,23 @@ class ResumeTests(ReaderCase):
         self.assertEqual(self.events("message", "gap")[-1], gap)
         self.write()
         self.assertEqual(self.said(), ["a", *range(5, 10)])
+
+    def test_own(self) -> None:
+        """Our own broadcasts are not written, and no gap once they are gone; that is noted at the end, once."""
+        self.begin(attrs.evolve(LAN, retention_count=5))
+        self.write("a")
+        writer = self.open()
+        for number in range(20):
+            self.two.broadcast(number)
+            self.world.run(0.1)
+        writer.close(PATIENCE)
+        for number in range(3):
+            self.two.broadcast(number)
+            self.world.run(0.1)
+        self.write("b")
+        self.write()
+        self.assertEqual((self.said(), self.events("gap")), (["a", "b"], []))
+        self.assertEqual(len(self.events("cursor")), 2)
 
     def test_other_log(self) -> None:
         """A cursor beyond the log is warned of; it goes on from the end of the log, also after a crash."""

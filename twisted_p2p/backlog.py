@@ -25,14 +25,14 @@ _NEWS_MAX = 100_000
 
 
 @attrs.frozen
-class Start:
-    """A file of events begins behind this cursor."""
+class Place:
+    """Nothing up to this cursor is still to come."""
 
     cursor: int
 
 
 if TYPE_CHECKING:
-    Item = list[Message] | Gap | Fork | Changed | Start | str
+    Item = list[Message] | Gap | Fork | Changed | Place | str
     Entry = tuple[float, Item]
 
 
@@ -100,7 +100,7 @@ class Backlog:
     def _is_full(self) -> bool:
         return self._held >= self._limit or self._bytes >= self._limit_bytes
 
-    def put(self, item: Gap | Fork | Changed | Start | str) -> None:
+    def put(self, item: Gap | Fork | Changed | Place | str) -> None:
         """Queue something rare."""
         with self._changed:
             if self._news < _NEWS_MAX:

@@ -19,7 +19,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from twisted_p2p.backlog import Backlog, Start
+from twisted_p2p.backlog import Backlog, Place
 from twisted_p2p.core.actions import Changed, Fork, Gap, Kind
 from twisted_p2p.eventsfile import last_cursor, whole_size
 
@@ -115,6 +115,11 @@ class EventsWriter:
         self._fd = -1
         self._output: Output | None = None
         self._following: defer.Deferred[None] | None = None
+        self._reader: MessageReader | None = None
+        self._queued = 0
+        """The cursor of what was queued last."""
+        self._is_level = True
+        """Whether all that the reader has given is queued."""
         limits = {"limit": _AHEAD_MAX, "limit_bytes": _AHEAD_BYTES} if self._reads else {}
         self._backlog = Backlog(self._write, clock.seconds, "events", **limits)
         if not self._reads:
@@ -155,11 +160,13 @@ class EventsWriter:
     async def _follow(self, after: int | None) -> None:
         """Queue what the log has, no faster than it is written."""
         await self._node.when_listening()
-        reader: MessageReader = self._node.messages(after=after)
+        reader = self._reader = self._node.messages(after=after)
         if after is None or reader.cursor < after:
             # A crash before the first message must not lose the place.
-            self._backlog.put(Start(reader.cursor))
+            self._backlog.put(Place(reader.cursor))
+        self._queued = reader.cursor
         while items := await reader.next_batch():
+            self._is_level = False
             for item in _together(items):
                 while self._backlog.is_full:
                     await deferLater(self._clock, _PAUSE)
@@ -167,6 +174,13 @@ class EventsWriter:
                     self._backlog.messages(item)
                 else:
                     self._backlog.put(item)
+            self._queued, self._is_level = items[-1].cursor, True
+
+    def _note_place(self) -> None:
+        """Our own broadcasts, which are not written, are not to look like a gap once retention has taken them."""
+        reader, self._reader = self._reader, None
+        if reader is not None and self._is_level and reader.cursor > self._queued:
+            self._backlog.put(Place(reader.cursor))
 
     def _failed(self, failure: Failure) -> None:
         if not failure.check(defer.CancelledError):
@@ -179,6 +193,7 @@ class EventsWriter:
     def close(self, timeout: float = 2.0) -> None:
         """Write what has happened so far, for at most `timeout` seconds, and close the file."""
         if self._following is not None:
+            self._note_place()
             self._following.cancel()
         if self._output is not None:
             self._backlog.close(timeout)
@@ -238,8 +253,8 @@ def events_of(at: float, item: Item) -> list[dict[str, Any]]:
         return [gap | ({"cursor": item.cursor} if item.number else {})]
     if isinstance(item, Fork):
         return [{"event": "fork", "at": at, "peer": item.origin, "epoch": item.epoch, "seq": item.seq}]
-    if isinstance(item, Start):
-        return [{"event": "start", "at": at, "cursor": item.cursor}]
+    if isinstance(item, Place):
+        return [{"event": "cursor", "at": at, "cursor": item.cursor}]
     if isinstance(item, Changed):
         event = {"event": item.kind.value, "at": at, "peer": item.peer}
         if item.kind is Kind.JOINED:

@@ -100,6 +100,21 @@ def test_minimal_peer(peers: Peers) -> None:
     assert small.stop(signal.SIGINT) == 0, small.output
 
 
+def test_exactly_once(peers: Peers) -> None:
+    """The ledger adds up numbers, and has what it had after kill -9; Ctrl-C leaves."""
+    chat, _, address = begin_chat(peers)
+    ledger = example(peers, "exactly_once", "ledger.db", address)
+    ledger.wait_output("The total is 0.\nJoined.\n")
+    chat.say("5", "hello", "-2")
+    ledger.wait_output("The total is 5.\nThe total is 5.\nThe total is 3.\n")
+    ledger.stop(signal.SIGKILL)
+    ledger = example(peers, "exactly_once", "ledger.db", address, name="again")
+    ledger.wait_output("The total is 3.\nJoined.\n")
+    chat.say("4")
+    ledger.wait_output("The total is 7.\n")
+    assert ledger.stop(signal.SIGINT) == 0, ledger.output
+
+
 def test_readme_network(peers: Peers) -> None:
     """The README's plain program joins a genesis, is heard, and knows both peers."""
     genesis = peers.genesis(name="genesis")

@@ -134,7 +134,7 @@ def test_events(peers: Peers) -> None:
         "left": {"peer"},
         "link-up": {"peer"},
         "link-down": {"peer", "reason"},
-        "message": {"peer", "epoch", "seq", "id", "title", "message", "time"},
+        "message": {"peer", "epoch", "seq", "id", "title", "message", "time", "cursor"},
     }
     for event in genesis.events:
         assert set(event) == fields[event["event"]] | {"event", "at"}
