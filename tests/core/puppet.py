@@ -7,7 +7,20 @@ from collections import Counter
 from collections.abc import Sequence
 
 from twisted_p2p.core import wire
-from twisted_p2p.core.actions import Actions, Bundle, Changed, Deliver, Dial, Finished, Gap, Hangup, Kind, Reason, Write
+from twisted_p2p.core.actions import (
+    Actions,
+    Bundle,
+    Changed,
+    Deliver,
+    Dial,
+    Finished,
+    Fork,
+    Gap,
+    Hangup,
+    Kind,
+    Reason,
+    Write,
+)
 from twisted_p2p.core.config import LAN, Config
 from twisted_p2p.core.peer import PeerCore
 from twisted_p2p.core.streamlog import MemoryLog
@@ -185,17 +198,25 @@ def _decoded(line: bytes) -> Frame:
 class Stage:
     """One PeerCore, its time, and everything that it asked for.
 
-    It is a genesis, and ready, unless `joined` is false: then it has been started only.
+    It is a genesis, and ready, unless `joined` is false: then it has been started only. `log`: of an earlier life.
     """
 
     line = Line
     """What a connection is."""
 
-    def __init__(self, config: Config = LAN, joined: bool = True, seed: int = 0) -> None:
-        self.now = BEGINNING
+    def __init__(
+        self,
+        config: Config = LAN,
+        joined: bool = True,
+        seed: int = 0,
+        log: MemoryLog | None = None,
+        history: wire.History | None = None,
+        now: float = BEGINNING,
+    ) -> None:
+        self.now = now
         self.address = ("10.0.0.1", 5050)
         self.verifier = CountingVerifier()
-        self.log = MemoryLog(config)
+        self.log = MemoryLog(config) if log is None else log
         self.core = PeerCore(
             config=config,
             network=NETWORK,
@@ -203,11 +224,13 @@ class Stage:
             verifier=self.verifier,
             log=self.log,
             rng=random.Random(seed),
+            history=history,
         )
         self.lines: dict[int, Line] = {}
         self.dials: list[Dial] = []
         self.received: list[Bundle] = []
         self.gaps: list[Gap] = []
+        self.forks: list[Fork] = []
         self.changes: list[Changed] = []
         self.finished = False
         self._numbers = 0
@@ -219,6 +242,7 @@ class Stage:
 
     def perform(self, actions: Actions) -> None:
         """Do as a shell does."""
+        self.log.commit()
         for action in actions:
             if isinstance(action, Write):
                 self.lines[action.link].written += action.lines
@@ -230,6 +254,8 @@ class Stage:
                 self.received += action.bundles
             elif isinstance(action, Gap):
                 self.gaps.append(action)
+            elif isinstance(action, Fork):
+                self.forks.append(action)
             elif isinstance(action, Finished):
                 self.finished = True
             else:

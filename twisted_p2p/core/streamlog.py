@@ -83,7 +83,8 @@ class MemoryLog:
     def load(self) -> Saved:
         """What it holds: it outlives a core, though not a process."""
         self.rollback()
-        return Saved(dict(self.saved.positions), [*self._peers.values()], dict(self.saved.values))
+        saved = self.saved
+        return Saved(dict(saved.positions), [*self._peers.values()], dict(saved.values), saved.is_whole)
 
     # --- bundles
 
@@ -247,6 +248,7 @@ class MemoryLog:
 
     def commit(self) -> None:
         """Memory fails nobody."""
+        self.saved.is_whole |= bool(self._new or self._before)
         self._new.clear()
         self._before.clear()
 

@@ -219,8 +219,19 @@ def _restart_of_all_with_their_logs(play: Play, rng: random.Random) -> None:
 
 @fault
 def _restart_with_an_old_copy_of_the_log(play: Play, rng: random.Random) -> None:
+    _lose_the_newest(play, rng, rng.uniform(5, 8), is_known=False)
+
+
+@fault
+def _power_failure(play: Play, rng: random.Random) -> None:
+    """The disk lacks what came last, and the log knows that it may."""
+    _lose_the_newest(play, rng, rng.uniform(0.5, 2), is_known=True)
+
+
+def _lose_the_newest(play: Play, rng: random.Random, after: float, is_known: bool) -> None:
     peer = play.someone(rng)
     old, words = peer.snapshot(), rng.randint(0, 3)
+    old.log.saved.is_whole = not is_known
 
     def swap() -> None:
         if peer.running:
@@ -229,8 +240,8 @@ def _restart_with_an_old_copy_of_the_log(play: Play, rng: random.Random) -> None
             play.back(peer)
             say([peer], words)
 
-    play.later(rng.uniform(0.5, 5), lambda: say([peer], rng.randint(0, 3)))
-    play.later(rng.uniform(5, 8), swap)
+    play.later(rng.uniform(0.1, after), lambda: say([peer], rng.randint(0, 3)))
+    play.later(after, swap)
 
 
 @fault

@@ -43,12 +43,12 @@ class Commit(enum.Enum):
 
 @attrs.frozen
 class Snapshot:
-    """A copy of a peer's disk, made at a time. `received`, `gaps`: how many of these its application had."""
+    """A copy of a peer's disk, made at a time. `received`, `gaps`: what its application had had, and stored there."""
 
     at: float
     log: MemoryLog
-    received: int
-    gaps: int
+    received: list[Bundle]
+    gaps: list[Gap]
 
 
 @implementer(IPeerShell)
@@ -188,13 +188,12 @@ class SimPeer:
 
     def snapshot(self) -> Snapshot:
         """A copy of its disk, with what its application has stored there."""
-        return Snapshot(self.world.now, copy.deepcopy(self.log), len(self.received), len(self.gaps))
+        return Snapshot(self.world.now, copy.deepcopy(self.log), [*self.received], [*self.gaps])
 
     def restore(self, snapshot: Snapshot) -> None:
         """Put an old copy in the place of its disk; it must be down."""
-        self.log = snapshot.log
+        self.log, self.received, self.gaps = snapshot.log, snapshot.received, snapshot.gaps
         self.doubtful.update(dict.fromkeys(message for at, message in self.said if at >= snapshot.at))
-        del self.received[snapshot.received :], self.gaps[snapshot.gaps :]
 
     def _number(self) -> int:
         """Of the last entry that its application has had."""

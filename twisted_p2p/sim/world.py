@@ -333,7 +333,8 @@ class World:
         """Have a slow reader read what came first, and then the rest; once it is slow no more it reads all at once."""
 
         def read() -> None:
-            reader._unread.popleft()[1]()
+            if reader._unread:  # it may have been started anew meanwhile
+                reader._unread.popleft()[1]()
             if reader._unread:
                 self._read_on(reader)
 
