@@ -16,6 +16,7 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_p2p.core.actions import Changed, Kind
+from twisted_p2p.core.wire import History
 from twisted_p2p.errors import BadAddress, CannotListen
 from twisted_p2p.tap import (
     CannotStart,
@@ -121,6 +122,35 @@ class OptionsTests(SynchronousTestCase):
         self.assertEqual((options["max-known"], parsed("--max-known", "50")["max-known"]), (0, 50))
         self.assertEqual(parsed("--advertise", "[::1]")["advertise"], ("::1", None))
 
+    def test_data_dir(self) -> None:
+        """Who has a port keeps its things in a folder of that port and network, unless told otherwise."""
+        self.patch(os, "environ", {**os.environ, "XDG_STATE_HOME": "/state"})
+        for arguments, expected in (
+            ([], None),
+            (["-g"], "/state/twisted-p2p/p2p-5050"),
+            (["-p", "7", "--network", "chat"], "/state/twisted-p2p/chat-7"),
+            (["-g", "--ephemeral"], None),
+            (["-g", "--data-dir", "x"], os.path.abspath("x")),
+            (["--data-dir", "/y"], "/y"),
+            (["--data-dir", "~/z"], os.path.expanduser("~/z")),
+        ):
+            self.assertEqual(parsed(*arguments)["data-dir"], expected)
+
+    def test_history(self) -> None:
+        """A time, a number of bundles, or all."""
+        for text, history in (
+            ("90s", History(age=90.0)),
+            ("5m", History(age=300.0)),
+            ("1h", History(age=3600.0)),
+            ("2d", History(age=172_800.0)),
+            ("1000", History(count=1000)),
+            ("0", History(count=0)),
+            ("all", History()),
+        ):
+            self.assertEqual(parsed("--history", text)["history"], history)
+        self.assertIsNone(parsed()["history"])
+        self.assertEqual(parsed("--synchronous", "full")["synchronous"], "FULL")
+
     def test_wrong(self) -> None:
         """What is wrong is named, with the option, in one line."""
         for arguments, words in (
@@ -141,6 +171,14 @@ class OptionsTests(SynchronousTestCase):
             (["--interface", "0.0.0.0"], "add --advertise"),
             (["--interface", "::"], "add --advertise"),
             (["--advertise", "0.0.0.0:1"], "add --advertise"),
+            (["--data-dir", ""], "--data-dir"),
+            (["--data-dir", "x", "--ephemeral"], "contradict each other"),
+            (["--synchronous", "maybe"], "--synchronous: 'maybe' is not one of"),
+            (["--history", "1y"], "--history: '1y' is neither"),
+            (["--history", "-1"], "neither"),
+            (["--history", ""], "neither"),
+            (["--history", "1.5h"], "neither"),
+            (["--history", "9999999999"], "neither"),
             (["--what"], "--what"),
             (["extra\x1b"], "'extra' is not expected"),
         ):
@@ -451,9 +489,17 @@ class MakeServiceTests(SynchronousTestCase):
 
     def test_node(self) -> None:
         """The options reach the node."""
-        service = makeService(parsed("-g", "--network", "chat", "--port", "7", "--interface", "127.0.0.2"))
+        folder = self.mktemp()
+        options = ["-g", "--network", "chat", "--port", "7", "--interface", "127.0.0.2", "--data-dir", folder]
+        service = makeService(parsed(*options, "--events", "x", "--history", "9", "--synchronous", "off"))
         self.assertTrue(service.node.genesis)
         self.assertEqual(service.node.address, ("127.0.0.2", 7))
+        settings = service.node.shell.settings
+        self.assertEqual(settings.data_dir, os.path.abspath(folder))
+        self.assertEqual((settings.history, settings.synchronous), (History(count=9), "OFF"))
+        # A second one can't have it, and says so in one line.
+        error = self.assertRaises(SystemExit, makeService, parsed(*options))
+        self.assertIn(f"is in use by another peer (process {os.getpid()})", str(error.code))
 
     def test_console(self) -> None:
         """Only a foreground process whose standard output is its own has a console."""

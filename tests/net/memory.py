@@ -82,9 +82,9 @@ class Net:
         self.wires: list[Wire] = []
         self.told: dict[PeerService, list[Told]] = {}
 
-    def service(self, port: int = 5050, config: Config = LAN) -> PeerService:
+    def service(self, port: int = 5050, config: Config = LAN, **settings: Any) -> PeerService:
         """A service that is not started yet; what its application is told is kept."""
-        service = PeerService(self.reactor, Settings(port=port, config=config))
+        service = PeerService(self.reactor, Settings(port=port, config=config, **settings))
         self.told[service] = []
         service.sink = self.told[service].append
         return service

@@ -110,7 +110,9 @@ class PeerService(MultiService):
         """Why the log takes nothing. Until it does this peer stands still."""
         self._joins: dict[tuple[str, int], None] = {}
         self._genesis = False
-        self._pause, self._recovered = RECOVER_FIRST, 0.0
+        self._pause = RECOVER_FIRST
+        self._works_since: float | None = 0.0
+        """Since when the log works, if it does."""
         self._recovering: IDelayedCall | None = None
         self.sink: Callable[[Told], object] = lambda told: None
         self.address = (settings.interface, settings.port)
@@ -258,7 +260,8 @@ class PeerService(MultiService):
         """The core has said what the log has not kept: drop it, stand still, and begin anew once the log works."""
         self.failure = error
         now = float(self.clock.seconds())
-        self._pause = RECOVER_FIRST if now - self._recovered > RECOVER_MAX else min(2 * self._pause, RECOVER_MAX)
+        has_worked = self._works_since is not None and now - self._works_since > RECOVER_MAX
+        self._pause, self._works_since = RECOVER_FIRST if has_worked else min(2 * self._pause, RECOVER_MAX), None
         self.log.critical("{error} This peer stands still, and tries again in {n:g} s.", error=error, n=self._pause)
         self.message_log.rollback()
         neighbours, links = [*self.core.overlay.active], [*self._links.values()]
@@ -280,7 +283,7 @@ class PeerService(MultiService):
             self._fail(error)
             return
         self.log.info("The log works again.")
-        self._recovered = float(self.clock.seconds())
+        self._works_since = float(self.clock.seconds())
         if self._joins or self._genesis:
             self.join([*self._joins], self._genesis)
 

@@ -1,0 +1,212 @@
+"""A peer on sockets with a data directory: it is the same one after a restart, and what it does when its disk fails."""
+
+from __future__ import annotations
+
+import os
+from itertools import pairwise
+from typing import Any
+
+from twisted.internet.error import CannotListenError
+from twisted.internet.testing import RaisingMemoryReactor
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.net.memory import Net
+from tests.net.test_service import encoded
+from twisted_p2p.core.actions import Changed, Deliver, Kind
+from twisted_p2p.core.config import LAN
+from twisted_p2p.errors import CannotListen, DataDirError, LogError
+from twisted_p2p.net.service import RECOVER_FIRST, RECOVER_MAX, PeerService, Settings
+
+
+class DurableCase(SynchronousTestCase):
+    """Two peers; the first has a data directory."""
+
+    def setUp(self) -> None:
+        """They have joined."""
+        self.net = Net()
+        self.folder = self.mktemp()
+        self.one = self.net.service(5050, data_dir=self.folder)
+        self.two = self.net.service(5051)
+        self.one.start()
+        self.one.join([], genesis=True)
+        self.two.start()
+        self.two.join([("127.0.0.1", 5050)])
+        self.net.run(5)
+        self.addCleanup(self.crash, self.one)
+
+    def crash(self, service: PeerService) -> None:
+        """As by kill -9: nothing more is committed or told."""
+        if service.failure is None:
+            service.message_log.rollback()
+        service._stop_running()
+        service.failure = LogError("dead")
+        for link in [*service._links.values()]:
+            link.transport.abortConnection()
+        service._links.clear()
+        service._let_go()
+
+    def say(self, service: PeerService, text: str) -> None:
+        """Broadcast, and let it get through."""
+        service.broadcast([encoded(text)])
+        self.net.run()
+
+    def heard(self, service: PeerService) -> list[bytes]:
+        """What its application was handed."""
+        told = [told for told in self.net.told[service] if isinstance(told, Deliver)]
+        return [bytes(bundle.messages) for deliver in told for bundle in deliver.bundles]
+
+    def kinds(self, service: PeerService) -> list[Kind]:
+        """The changes that it was told."""
+        return [told.kind for told in self.net.told[service] if isinstance(told, Changed)]
+
+
+class RestartTests(DurableCase):
+    """It is the same peer."""
+
+    def test_same(self) -> None:
+        """It has its id, goes on with its stream, gets what it missed, and keeps nobody from the directory when it is
+        gone."""
+        self.say(self.one, "a")
+        self.crash(self.one)
+        self.net.reactor.tcpServers[:] = [s for s in self.net.reactor.tcpServers if s[0] != 5050]
+        self.say(self.two, "missed")
+        again = self.net.service(5050, data_dir=self.folder)
+        self.assertEqual(again.peer, self.one.peer)
+        again.start()
+        again.join([], genesis=True)
+        self.net.run(30)
+        self.say(again, "b")
+        self.assertEqual(self.heard(again), [b"[%b]" % encoded("missed")])
+        self.assertEqual(self.heard(self.two), [b"[%b]" % encoded("a"), b"[%b]" % encoded("b")])
+        self.assertEqual(len({stream for stream in self.two.core.positions.streams() if stream[0] == again.peer}), 1)
+        self.crash(again)
+
+    def test_in_use(self) -> None:
+        """Nobody else gets its directory while it runs; once it has left, anybody."""
+        error = self.assertRaises(DataDirError, self.net.service, 5052, data_dir=self.folder)
+        self.assertIn("is in use by another peer", str(error))
+        left = self.one.leave()
+        self.net.run(5)
+        self.successResultOf(left)
+        self.crash(self.net.service(5052, data_dir=self.folder))
+
+    def test_port_taken(self) -> None:
+        """Who can't listen lets go of its directory."""
+        folder, taken = self.mktemp(), CannotListenError("127.0.0.1", 5050, OSError(98, "Address already in use"))
+        service = PeerService(RaisingMemoryReactor(listenException=taken), Settings(port=5050, data_dir=folder))
+        self.assertRaises(CannotListen, service.start)
+        self.crash(self.net.service(5050, data_dir=folder))
+
+    def test_damaged(self) -> None:
+        """A log that can't be opened is an error of `start`, which then lets go of port and directory."""
+        folder = self.mktemp()
+        service = self.net.service(5060, data_dir=folder)
+        with open(os.path.join(folder, "messages.sqlite"), "wb") as file:
+            file.write(b"no database" * 1000)
+        error = self.assertRaises(LogError, service.start)
+        self.assertIn("messages.sqlite", str(error))
+        self.crash(self.net.service(5060, data_dir=folder))
+
+    def test_alone(self) -> None:
+        """What is broadcast alone is kept, too."""
+        folder = self.mktemp()
+        service = self.net.service(5070, data_dir=folder)
+        service.start()
+        service.broadcast([encoded("a")])
+        self.crash(service)
+        again = self.net.service(5071, data_dir=folder)
+        again.start()
+        self.assertEqual(again.core.positions.of(again.core.spread.own), 2)
+        self.crash(again)
+
+
+class FailureTests(DurableCase):
+    """The disk takes nothing any more."""
+
+    def break_disk(self, *operations: str) -> None:
+        """From now on these operations of its log fail."""
+
+        def broken(*_: Any, **__: Any) -> Any:
+            raise LogError("The disk is full.")
+
+        for operation in operations or ("commit", "load"):
+            self.patch(type(self.one.message_log), operation, broken)
+
+    def work(self) -> None:
+        """The disk works again."""
+        for patch in reversed(self._patches):
+            patch.restore()
+
+    def patch(self, obj: object, attribute: str, value: Any) -> Any:
+        """As ever, but can be undone before the end of the test."""
+        patch = super().patch(obj, attribute, value)
+        self._patches = [*getattr(self, "_patches", []), patch]
+        return patch
+
+    def test_broadcast(self) -> None:
+        """Its caller is told, nobody hears of it, and so it is until the log works again."""
+        self.break_disk()
+        self.assertRaises(LogError, self.one.broadcast, [encoded("lost")])
+        self.net.run(0.5)
+        self.assertRaises(LogError, self.one.broadcast, [encoded("lost, too")])
+        self.assertEqual(self.heard(self.two), [])
+        self.assertEqual(self.kinds(self.one)[-1], Kind.LINK_DOWN)
+        self.assertEqual(self.one._links, {})
+
+    def test_works_again(self) -> None:
+        """It goes on by itself from what was kept, and gets what it missed, once."""
+        self.say(self.two, "before")
+        self.break_disk()
+        self.say(self.two, "meanwhile")
+        self.assertIsNotNone(self.one.failure)
+        self.net.run(3 * RECOVER_FIRST)
+        self.assertIsNotNone(self.one.failure)
+        self.work()
+        self.net.run(RECOVER_MAX + 30)
+        self.assertIsNone(self.one.failure)
+        self.say(self.one, "after")
+        self.assertEqual(self.heard(self.one), [b"[%b]" % encoded("before"), b"[%b]" % encoded("meanwhile")])
+        self.assertEqual(self.heard(self.two), [b"[%b]" % encoded("after")])
+
+    def test_reading_fails(self) -> None:
+        """An error in the middle of a turn ends it, too: nothing of it gets out."""
+        self.say(self.one, "a")
+        self.break_disk("append")
+        self.assertRaises(LogError, self.one.broadcast, [encoded("lost")])
+        self.work()
+        self.net.run(RECOVER_MAX + 30)
+        self.say(self.one, "b")
+        self.assertEqual(self.heard(self.two), [b"[%b]" % encoded("a"), b"[%b]" % encoded("b")])
+
+    def test_pauses(self) -> None:
+        """It is tried again after ever longer pauses, up to half a minute."""
+        self.break_disk()
+        self.assertRaises(LogError, self.one.broadcast, [encoded("lost")])
+        tries = []
+        load = self.one.message_log.load
+
+        def count(log: object) -> Any:
+            tries.append(self.net.reactor.seconds())
+            return load()
+
+        self.patch(type(self.one.message_log), "load", count)
+        self.net.run(200)
+        pauses = [round(later - at) for at, later in pairwise(tries)]
+        self.assertEqual(pauses[:6], [2, 4, 8, 16, 30, 30])
+
+    def test_leave(self) -> None:
+        """It can be stopped meanwhile, and nothing is left over."""
+        self.break_disk()
+        self.assertRaises(LogError, self.one.broadcast, [encoded("lost")])
+        left = self.one.leave()
+        self.net.run(1)
+        self.successResultOf(left)
+        self.assertIsNone(self.one._recovering)
+
+    def test_connections_meanwhile(self) -> None:
+        """Who connects meanwhile is cut off."""
+        self.break_disk()
+        self.assertRaises(LogError, self.one.broadcast, [encoded("lost")])
+        self.net.run(LAN.refill_interval * 3)
+        self.assertTrue(all(any(wire.lost) for wire in self.net.wires))
+        self.assertEqual(self.one._links, {})
