@@ -12,9 +12,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.net.memory import Net
 from tests.net.test_service import encoded
-from twisted_p2p.core.actions import Changed, Deliver, Kind
+from twisted_p2p.core.actions import Changed, Deliver, Dial, Kind
 from twisted_p2p.core.config import LAN
 from twisted_p2p.errors import CannotListen, DataDirError, LogError
+from twisted_p2p.net.dialer import Dialer
 from twisted_p2p.net.service import RECOVER_FIRST, RECOVER_MAX, PeerService, Settings
 
 
@@ -167,6 +168,24 @@ class FailureTests(DurableCase):
         self.say(self.one, "after")
         self.assertEqual(self.heard(self.one), [b"[%b]" % encoded("before"), b"[%b]" % encoded("meanwhile")])
         self.assertEqual(self.heard(self.two), [b"[%b]" % encoded("after")])
+
+    def test_dials_again(self) -> None:
+        """Nobody has to come to it: it looks for the others itself."""
+        self.break_disk()
+        self.assertRaises(LogError, self.one.broadcast, [encoded("lost")])
+        self.net.run(1.5)
+        self.work()
+        before = len(self.net.wires)
+        two, dial = self.two, Dialer.dial
+
+        def not_two(dialer: Dialer, action: Dial) -> None:
+            if dialer is not two._dialer:
+                dial(dialer, action)
+
+        self.patch(Dialer, "dial", not_two)
+        self.net.run(RECOVER_MAX)
+        self.assertGreater(len(self.net.wires), before)
+        self.assertEqual([*self.one.core.overlay.active], [two.peer])
 
     def test_reading_fails(self) -> None:
         """An error in the middle of a turn ends it, too: nothing of it gets out."""

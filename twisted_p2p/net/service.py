@@ -118,7 +118,7 @@ class PeerService(MultiService):
         self.address = (settings.interface, settings.port)
         self.port = settings.port
         self._factory = LinkFactory(self)
-        self._dialer = Dialer(reactor, partial(LinkFactory, self), self._dial_failed)
+        self._dialer = self._make_dialer()
         self._listening: IListeningPort | None = None
         self._links: dict[int, LinkProtocol] = {}
         self._numbers = 0
@@ -174,6 +174,9 @@ class PeerService(MultiService):
             rng=random.Random(random.SystemRandom().getrandbits(64)),
             history=self.settings.history,
         )
+
+    def _make_dialer(self) -> Dialer:
+        return Dialer(self.clock, partial(LinkFactory, self), self._dial_failed)
 
     def _start_core(self) -> None:
         """Go on where the log ends; raises LogError."""
@@ -275,6 +278,7 @@ class PeerService(MultiService):
 
     def _recover(self) -> None:
         self._recovering = None
+        self._dialer = self._make_dialer()
         self.core = self._make_core()
         self.failure = None
         try:
