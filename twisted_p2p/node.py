@@ -59,6 +59,7 @@ class Node(Service):
         synchronous: "FULL": every commit waits for the disk, and nothing is lost by a power failure; "NORMAL": the
             newest of what came may be, but nothing by a crash of the process; "OFF": a power failure may damage it.
         history: how much of what was broadcast before its join it is to get, marked `replayed`.
+        tls: whether all connections are encrypted, by TLS 1.3. All peers of a network must agree on that.
         shell: what runs the protocol: sockets, unless a test has it otherwise (`twisted_p2p.testing`).
     """
 
@@ -78,6 +79,7 @@ class Node(Service):
         data_dir: str | os.PathLike[str] | None = None,
         synchronous: str = "NORMAL",
         history: History | None = None,
+        tls: bool = False,
         shell: Callable[[Any, Settings], IPeerShell] = PeerService,
     ) -> None:
         settings = Settings(
@@ -89,6 +91,7 @@ class Node(Service):
             data_dir=data_dir,
             synchronous=synchronous,
             history=history,
+            tls=tls,
         )
         self.shell = running = shell(reactor, settings)
         self.genesis = genesis

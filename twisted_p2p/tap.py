@@ -61,6 +61,7 @@ class Options(usage.Options):
     )
     optFlags = [
         ["genesis", "g", "Be a peer through which others join; needs nobody else to start."],
+        ["tls", None, "Encrypt all connections, by TLS 1.3. All peers of the network need this option, or none."],
         ["ephemeral", None, "Keep nothing on disk: a new peer at each start."],
         ["no-console", None, "Do not read lines from standard input, nor show messages."],
     ]
@@ -366,6 +367,8 @@ def banner(peer: str, address: tuple[str, int], options: Options) -> list[str]:
         command.append(f"--network {network}")
     if options["max-known"]:
         command.append(f"--max-known {options['max-known']}")
+    if options["tls"]:
+        command.append("--tls")
     local = interface == "localhost" or interface == "::1" or interface.startswith("127.")
     if not local:
         command.append(f"--interface {interface}")
@@ -444,6 +447,7 @@ def makeService(options: Options) -> PeerProcess:
         data_dir=options["data-dir"],
         synchronous=options["synchronous"],
         history=options["history"],
+        tls=bool(options["tls"]),
     )
     events = None
     if options["events"] is not None:

@@ -132,6 +132,10 @@ class Recorder:
         """A connection is there."""
         self.told.append("made")
 
+    def link_secured(self, link: LinkProtocol, peer: str) -> None:
+        """TLS has proven who it is."""
+        self.told.append(("secured", peer))
+
     def lines_received(self, link: LinkProtocol, lines: list[bytes]) -> None:
         """Lines came."""
         self.told.append(lines)
@@ -151,7 +155,7 @@ class Recorder:
         """The buffer is empty."""
         self.told.append("drained")
 
-    def link_lost(self, link: LinkProtocol) -> None:
+    def link_lost(self, link: LinkProtocol, is_no_tls: bool = False) -> None:
         """The connection is gone."""
         self.told.append("lost")
 

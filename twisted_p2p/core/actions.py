@@ -36,6 +36,7 @@ class Reason(str, enum.Enum):
     OTHER_DIRECTORY = "other-directory"  # one of the two knows everybody, the other one a sample
     NOT_READY = "not-joined-yet"  # a newcomer was asked for help by another one
     TOO_MANY = "too-many-links"
+    NO_TLS = "no-tls"  # the other end speaks no TLS 1.3, or has a key of another kind
     LOG_FAILED = "log-failed"  # we can't keep what comes, so we take nothing
 
 

@@ -47,6 +47,8 @@ class Link:
     attempt: Attempt
     nonce: str
     peer: str = ""
+    proven: str = ""
+    """Whose key the other end holds, if the connection itself has proven that: then nobody needs to say #PROOF."""
     record: Record | None = None
     baseline: bool = False
     """Whether the other end can give a baseline of positions."""
@@ -171,6 +173,14 @@ class Links:
         if dial is not None:
             self._send_hello(link)
 
+    def secured(self, number: int, peer: str) -> None:
+        """The connection has proven who is at its other end; without an id: that it is nobody whom we know."""
+        link = self.by_id.get(number)
+        if link is not None and peer:
+            link.proven = peer
+        elif link is not None:
+            self.hang_up(link, Reason.NO_TLS)
+
     def down(self, number: int, reason: Reason) -> None:
         """The shell lost a connection."""
         link = self.by_id.get(number)
@@ -251,6 +261,9 @@ class Links:
         link.baseline = frame.baseline
         if link.purpose is Purpose.INBOUND:
             self._send_hello(link)
+        if link.proven:
+            self._open(link)
+            return
         own = self.signer.peer
         self.send(
             link, Proof(self.signer.sign(wire.proof_bytes(self.network, own, link.peer, frame.nonce, link.nonce)))
@@ -268,7 +281,8 @@ class Links:
         if frame.sample != self.membership.is_sample:
             return Reason.OTHER_DIRECTORY
         record = frame.record
-        if not self.verifier.verify(record.peer, record.signed_bytes(self.network), record.sig):
+        is_another = link.proven not in ("", record.peer)
+        if is_another or not self.verifier.verify(record.peer, record.signed_bytes(self.network), record.sig):
             return Reason.BAD_SIGNATURE
         return None
 
@@ -281,6 +295,9 @@ class Links:
         if not self.verifier.verify(link.peer, data, frame.sig):
             self.hang_up(link, Reason.BAD_SIGNATURE)
             return
+        self._open(link)
+
+    def _open(self, link: Link) -> None:
         link.is_open = True
         self._dialled(link.attempt, found=link.attempt.peer == link.peer)
         if link._deadline is not None:

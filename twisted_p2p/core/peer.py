@@ -182,6 +182,15 @@ class PeerCore:
         self.links.up(number, dial)
         return self._end(None)
 
+    def link_secured(self, number: int, peer: str, now: float) -> Actions:
+        """The connection has proven that its other end holds the key of `peer`, before any line of it has come.
+
+        "": of nobody whom it could name. Where a connection proves nothing the peers do so themselves, by #PROOF.
+        """
+        self._begin(now)
+        self.links.secured(number, peer)
+        return self._end(None)
+
     def dial_failed(self, dial: int, now: float, reason: Reason = Reason.UNREACHABLE) -> Actions:
         """The connection asked for by Dial `dial` could not be made; NO_RESOURCES: not even tried."""
         self._begin(now)

@@ -14,7 +14,6 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.python.failure import Failure
 
 from twisted_p2p.core.actions import Dial, Reason
-from twisted_p2p.net.link import LinkFactory
 
 AT_ONCE = 64
 """Connections being made at the same time; further dials wait for their turn."""
@@ -30,9 +29,7 @@ class Dialer:
         failed: called with the dial that could not be made, and why.
     """
 
-    def __init__(
-        self, reactor: Any, build: Callable[[int], LinkFactory], failed: Callable[[int, Reason], None]
-    ) -> None:
+    def __init__(self, reactor: Any, build: Callable[[int], Any], failed: Callable[[int, Reason], None]) -> None:
         self._reactor, self._build, self._failed = reactor, build, failed
         self._waiting: deque[Dial] = deque()
         self._connecting: dict[int, Deferred[Any]] = {}

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twisted.internet.interfaces import IAddress, IConsumer, IDelayedCall, IPushProducer, ITCPTransport
+from twisted.internet.interfaces import (
+    IAddress,
+    IConsumer,
+    IDelayedCall,
+    IHandshakeListener,
+    IPushProducer,
+    ITCPTransport,
+)
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_p2p.net.stranger import what_it_spoke
+from twisted_p2p.net.tls import is_no_tls, proven_peer
 
 if TYPE_CHECKING:
     from twisted_p2p.net.service import PeerService
@@ -61,7 +69,7 @@ class LineSplitter:
         self._tail = bytearray()
 
 
-@implementer(IPushProducer)
+@implementer(IPushProducer, IHandshakeListener)
 class LinkProtocol(Protocol):
     """One connection. It decides nothing: lines, pauses and the end go to the PeerService."""
 
@@ -83,6 +91,10 @@ class LinkProtocol(Protocol):
         IConsumer(self.transport).registerProducer(self, True)
         self.service.link_made(self)
 
+    def handshakeCompleted(self) -> None:
+        """TLS has proven who is at the other end."""
+        self.service.link_secured(self, proven_peer(self.transport))
+
     def dataReceived(self, data: bytes) -> None:
         """Hand over the whole lines."""
         if self.hung_up:
@@ -101,7 +113,7 @@ class LinkProtocol(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Gone, for whatever reason."""
-        self.service.link_lost(self)
+        self.service.link_lost(self, is_no_tls=is_no_tls(reason))
 
     def pauseProducing(self) -> None:
         """The buffer is full: the other end reads slowly."""

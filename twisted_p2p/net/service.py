@@ -8,7 +8,6 @@ import random
 import re
 from collections import deque
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import attrs
@@ -30,6 +29,7 @@ from twisted_p2p.interfaces import IMessageLog
 from twisted_p2p.net.dialer import Dialer
 from twisted_p2p.net.link import LinkFactory, LinkProtocol
 from twisted_p2p.net.stranger import StrangerLog
+from twisted_p2p.net.tls import Credentials, TLSFactory
 from twisted_p2p.shell import IPeerShell, SteadyClock, Told
 from twisted_p2p.store.datadir import DataDir
 
@@ -54,6 +54,7 @@ class Settings:
         data_dir: where key, log and directory are kept; None: in memory.
         synchronous: whether a commit waits for the disk: "FULL", "NORMAL" or "OFF" (docs/durability.md).
         history: what to ask for of what was broadcast before we joined.
+        tls: whether connections are encrypted; all peers of a network must agree on that.
     Raises:
         BadNetworkName, BadAddress: with these nobody could join us.
     """
@@ -66,6 +67,7 @@ class Settings:
     data_dir: str | os.PathLike[str] | None = None
     synchronous: str = attrs.field(default="NORMAL", validator=attrs.validators.in_(("OFF", "NORMAL", "FULL")))
     history: History | None = None
+    tls: bool = False
 
     def __attrs_post_init__(self) -> None:
         if not re.fullmatch("[!-~]{1,64}", self.network):
@@ -117,7 +119,8 @@ class PeerService(MultiService):
         self.sink: Callable[[Told], object] = lambda told: None
         self.address = (settings.interface, settings.port)
         self.port = settings.port
-        self._factory = LinkFactory(self)
+        self._credentials = Credentials(self._signer) if settings.tls else None
+        self._factory = self._make_factory(None)
         self._dialer = self._make_dialer()
         self._listening: IListeningPort | None = None
         self._links: dict[int, LinkProtocol] = {}
@@ -176,7 +179,14 @@ class PeerService(MultiService):
         )
 
     def _make_dialer(self) -> Dialer:
-        return Dialer(self.clock, partial(LinkFactory, self), self._dial_failed)
+        return Dialer(self.clock, self._make_factory, self._dial_failed)
+
+    def _make_factory(self, dial: int | None) -> Any:
+        """For whoever connects to us, or for one dial of ours."""
+        factory = LinkFactory(self, dial)
+        if self._credentials is None:
+            return factory
+        return TLSFactory(self.clock, self._credentials, dial is not None, factory, self.stranger)
 
     def _start_core(self) -> None:
         """Go on where the log ends; raises LogError."""
@@ -318,6 +328,10 @@ class PeerService(MultiService):
         self._links[link.number] = link
         self._run(lambda now: self.core.link_up(link.number, link.dial, now))
 
+    def link_secured(self, link: LinkProtocol, peer: str) -> None:
+        """The connection has proven whose key the other end holds."""
+        self._run(lambda now: self.core.link_secured(link.number, peer, now))
+
     def lines_received(self, link: LinkProtocol, lines: list[bytes]) -> None:
         """Whole lines have arrived."""
         self._run(lambda now: self.core.lines_received(link.number, lines, now))
@@ -341,12 +355,13 @@ class PeerService(MultiService):
         """Its buffer is empty."""
         self._run(lambda now: self.core.drained(link.number, now))
 
-    def link_lost(self, link: LinkProtocol) -> None:
+    def link_lost(self, link: LinkProtocol, is_no_tls: bool = False) -> None:
         """A connection is gone."""
+        reason = Reason.NO_TLS if is_no_tls else Reason.CLOSED
         if link.aborting is not None:
             link.aborting.cancel()
         if self._links.pop(link.number, None) is not None and not self._closing:
-            self._run(lambda now: self.core.link_down(link.number, Reason.CLOSED, now))
+            self._run(lambda now: self.core.link_down(link.number, reason, now))
         if self._closing and not self._links:
             self._closed()
 
