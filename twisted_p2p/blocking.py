@@ -68,7 +68,7 @@ class Network:
         data_dir: str | os.PathLike[str] | None = None,
         synchronous: str = "NORMAL",
         history: History | None = None,
-        tls: bool = False,
+        plaintext: bool = False,
     ) -> None:
         """Make a peer; `start` starts it.
 
@@ -76,7 +76,7 @@ class Network:
             host: the address of this machine to listen on, at which the others reach us.
             network: its name; peers of other networks are refused.
             config: a profile of settings.
-            data_dir, synchronous, history, tls: as for `Node`.
+            data_dir, synchronous, history, plaintext: as for `Node`.
         Raises:
             BadAddress: others can't reach that host.
         """
@@ -90,7 +90,7 @@ class Network:
             "data_dir": data_dir,
             "synchronous": synchronous,
             "history": history,
-            "tls": tls,
+            "plaintext": plaintext,
         }
         self._on_message: list[Callable[[Message], object]] = []
         self._on_gap: list[Callable[[Gap], object]] = []

@@ -59,7 +59,8 @@ class Node(Service):
         synchronous: "FULL": every commit waits for the disk, and nothing is lost by a power failure; "NORMAL": the
             newest of what came may be, but nothing by a crash of the process; "OFF": a power failure may damage it.
         history: how much of what was broadcast before its join it is to get, marked `replayed`.
-        tls: whether all connections are encrypted, by TLS 1.3. All peers of a network must agree on that.
+        plaintext: connections are not encrypted, as they are else, by TLS 1.3: whoever is on the way reads all. All
+            peers of a network must agree on it.
         shell: what runs the protocol: sockets, unless a test has it otherwise (`twisted_p2p.testing`).
     """
 
@@ -79,7 +80,7 @@ class Node(Service):
         data_dir: str | os.PathLike[str] | None = None,
         synchronous: str = "NORMAL",
         history: History | None = None,
-        tls: bool = False,
+        plaintext: bool = False,
         shell: Callable[[Any, Settings], IPeerShell] = PeerService,
     ) -> None:
         settings = Settings(
@@ -91,7 +92,7 @@ class Node(Service):
             data_dir=data_dir,
             synchronous=synchronous,
             history=history,
-            tls=tls,
+            plaintext=plaintext,
         )
         self.shell = running = shell(reactor, settings)
         self.genesis = genesis

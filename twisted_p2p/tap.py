@@ -61,7 +61,7 @@ class Options(usage.Options):
     )
     optFlags = [
         ["genesis", "g", "Be a peer through which others join; needs nobody else to start."],
-        ["tls", None, "Encrypt all connections, by TLS 1.3. All peers of the network need this option, or none."],
+        ["plaintext", None, "Do not encrypt: everybody on the way reads all. All peers need this option, or none."],
         ["ephemeral", None, "Keep nothing on disk: a new peer at each start."],
         ["no-console", None, "Do not read lines from standard input, nor show messages."],
     ]
@@ -300,6 +300,8 @@ class PeerProcess(Service):
             self.node.startService()
         for line in banner(self.node.peer, self.node.address, self._options):
             self._tell(line)
+        if self._options["plaintext"]:
+            _log.warn("NOT ENCRYPTED: whoever sees this peer's connections can read all that it sends and receives.")
         self._joined = self.node.when_ready()
         self._joined.addCallbacks(self._ready, lambda _: None)
         if self._console is not None:
@@ -367,8 +369,8 @@ def banner(peer: str, address: tuple[str, int], options: Options) -> list[str]:
         command.append(f"--network {network}")
     if options["max-known"]:
         command.append(f"--max-known {options['max-known']}")
-    if options["tls"]:
-        command.append("--tls")
+    if options["plaintext"]:
+        command.append("--plaintext")
     local = interface == "localhost" or interface == "::1" or interface.startswith("127.")
     if not local:
         command.append(f"--interface {interface}")
@@ -447,7 +449,7 @@ def makeService(options: Options) -> PeerProcess:
         data_dir=options["data-dir"],
         synchronous=options["synchronous"],
         history=options["history"],
-        tls=bool(options["tls"]),
+        plaintext=bool(options["plaintext"]),
     )
     events = None
     if options["events"] is not None:

@@ -82,9 +82,10 @@ class Net:
         self.wires: list[Wire] = []
         self.told: dict[PeerService, list[Told]] = {}
 
-    def service(self, port: int = 5050, config: Config = LAN, **settings: Any) -> PeerService:
+    def service(self, port: int = 5050, config: Config = LAN, plaintext: bool = True, **settings: Any) -> PeerService:
         """A service that is not started yet; what its application is told is kept."""
-        service = PeerService(self.reactor, Settings(port=port, config=config, **settings))
+        options = Settings(port=port, config=config, plaintext=plaintext, **settings)
+        service = PeerService(self.reactor, options)
         self.told[service] = []
         service.sink = self.told[service].append
         return service

@@ -36,7 +36,7 @@ class TLSCase(SynchronousTestCase):
     def setUp(self) -> None:
         """Neither is started."""
         self.net = Net()
-        self.one, self.two = self.net.service(5050, tls=True), self.net.service(5051, tls=True)
+        self.one, self.two = self.net.service(5050, plaintext=False), self.net.service(5051, plaintext=False)
 
     def join(self, newcomer: PeerService) -> None:
         """The first is a genesis, and the newcomer joins through it."""

@@ -54,7 +54,7 @@ class Settings:
         data_dir: where key, log and directory are kept; None: in memory.
         synchronous: whether a commit waits for the disk: "FULL", "NORMAL" or "OFF" (docs/durability.md).
         history: what to ask for of what was broadcast before we joined.
-        tls: whether connections are encrypted; all peers of a network must agree on that.
+        plaintext: connections are not encrypted; all peers of a network must agree on that.
     Raises:
         BadNetworkName, BadAddress: with these nobody could join us.
     """
@@ -67,7 +67,7 @@ class Settings:
     data_dir: str | os.PathLike[str] | None = None
     synchronous: str = attrs.field(default="NORMAL", validator=attrs.validators.in_(("OFF", "NORMAL", "FULL")))
     history: History | None = None
-    tls: bool = False
+    plaintext: bool = False
 
     def __attrs_post_init__(self) -> None:
         if not re.fullmatch("[!-~]{1,64}", self.network):
@@ -119,7 +119,7 @@ class PeerService(MultiService):
         self.sink: Callable[[Told], object] = lambda told: None
         self.address = (settings.interface, settings.port)
         self.port = settings.port
-        self._credentials = Credentials(self._signer) if settings.tls else None
+        self._credentials = None if settings.plaintext else Credentials(self._signer)
         self._factory = self._make_factory(None)
         self._dialer = self._make_dialer()
         self._listening: IListeningPort | None = None
