@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tests.live.processes import Event, Peers, Process, wait_until
+from tests.live.processes import Event, Peers, Process, TwistdPeer, wait_until
 from tests.live.talk import Publishing
 from twisted_p2p.core.actions import Bundle
 from twisted_p2p.core.wire import read_bundle
@@ -56,7 +56,8 @@ class Member:
     # --- its lives
 
     def start(self) -> None:
-        """Start it, for the first time or again."""
+        """Start it, for the first time or again. In the first life it says nothing before `begin_talk`."""
+        is_first = not self._events_path.exists()
         self._had = len(self.find("ready"))
         join = f"127.0.0.1:{self._join}" if self._join else ""
         if self._is_program:
@@ -66,9 +67,17 @@ class Member:
             return
         options = ["--network", self._network, "--port", str(self.port), "--data-dir", str(self.data_dir)]
         options += ["--join", join] if join else ["--genesis"]
-        peer = self.process = self._peers.peer(*options, name=self.name)
-        if self._rate:
-            self._publishing = Publishing(peer, self._rate, 0)
+        self.process = self._peers.peer(*options, name=self.name)
+        if not is_first:
+            self.begin_talk()
+
+    def begin_talk(self) -> None:
+        """Talk, in its first life."""
+        if self._is_program:
+            self.process.send_signal(signal.SIGUSR2)
+        elif self._rate:
+            assert isinstance(self.process, TwistdPeer)
+            self._publishing = Publishing(self.process, self._rate, 0)
             self._publishing.start()
 
     def wait_ready(self, timeout: float = 60.0) -> None:
@@ -188,3 +197,12 @@ def faults_of_events(members: Iterable[Member], log: Log) -> list[str]:
         if told.keys() - streams.keys():
             found.append(f"{member.name} was told of streams that are in no log")
     return found
+
+
+def begin(*members: Member) -> None:
+    """Start them, one after the other; when all have joined, let them talk."""
+    for member in members:
+        member.start()
+        member.wait_ready()
+    for member in members:
+        member.begin_talk()

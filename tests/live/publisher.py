@@ -5,8 +5,8 @@
 Its data directory is NAME.data, its events are appended to NAME.events. It broadcasts 0, 1, 2, ... RATE times a second,
 one after the other, and appends to NAME.said "begun N" before each call and "accepted N" when its Deferred has fired;
 killed and started again it goes on behind the last number that it had begun, so it calls for each one once. Where the
-log takes nothing it appends "refused N", and tries the same number again. After SIGUSR1 it says no more; Ctrl-C ends
-it.
+log takes nothing it appends "refused N", and tries the same number again. In its first life it waits for SIGUSR2, after
+SIGUSR1 it says no more; Ctrl-C ends it.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ class Said:
     """The file of what was said. What was written outlives kill -9, so nothing waits for the disk."""
 
     def __init__(self, path: Path) -> None:
+        self.is_new = not path.exists()
         words = path.read_text(encoding="ascii").split() if path.exists() else []
         self.next = max((int(number) + 1 for number in words[1::2]), default=0)
         self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
@@ -40,9 +41,11 @@ class Said:
         os.write(self._fd, b"%s %d\n" % (word.encode(), number))
 
 
-async def talk(clock: Any, node: Node, said: Said, rate: float) -> None:
+async def talk(clock: Any, node: Node, said: Said, rate: float, told: Deferred[None]) -> None:
     """Broadcast numbers, for ever."""
     await node.when_ready()
+    if said.is_new:
+        await told
     number = said.next
     while True:
         said.note("begun", number)
@@ -76,8 +79,10 @@ def main(name: str, port: str, network: str, rate: str, join: str = "") -> None:
     events.open()
     node.startService()
     node.when_ready().addCallback(lambda _: events.ready())
-    talking = Deferred.fromCoroutine(talk(clock, node, Said(Path(f"{name}.said")), float(rate)))
+    told: Deferred[None] = Deferred()
+    talking = Deferred.fromCoroutine(talk(clock, node, Said(Path(f"{name}.said")), float(rate), told))
     talking.addErrback(lambda failure: None)
+    signal.signal(signal.SIGUSR2, lambda *_: clock.callFromThread(told.callback, None))
     signal.signal(signal.SIGUSR1, lambda *_: clock.callFromThread(talking.cancel))
 
     async def stop() -> None:
