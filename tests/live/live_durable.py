@@ -270,7 +270,7 @@ def test_away_and_back(peers: Peers, name: str, size: Size) -> None:
         default=0.0,
     )
     print(
-        f"\n{count} messages in {bundles} bundles missed: all there {caught_up:.1f} s after the start; live ones late by "
+        f"\n{count} messages in {bundles} bundles missed: all there {caught_up:.1f} s after the start; live late by "
         + ", ".join(f"{delay:.2f} s ({who})" for who, delay in delays.items())
     )
     # It is to be 1 s; other tests may run on this machine at the same time.
