@@ -2,11 +2,12 @@
 
     python docs/examples/exactly_once.py FILE HOST:PORT
 
-FILE is an SQLite database with the total; it is made if it is not there. HOST:PORT is a peer of the network. Ctrl-C
-leaves the network.
+FILE is an SQLite database with the total; it is made if it is not there, and beside it FILE.peer, the data directory of
+the peer. HOST:PORT is a peer of the network. Ctrl-C leaves the network.
 
 What makes it exact: the total and the cursor of the message change in one transaction, both or neither. So whatever
-the total is, the cursor says which messages are in it, and `messages(after=cursor)` has the others.
+the total is, the cursor says which messages are in it, and `messages(after=cursor)` has the others, from the log in the
+data directory: also what came while this program was killed, or was broadcast while it was down.
 """
 
 import sqlite3
@@ -45,12 +46,10 @@ def main(path, host, port):
     ledger = open_ledger(path)
     total, cursor = read(ledger)
     print(f"The total is {total}.", flush=True)
-    with Network("localhost") as peer:
-        # Begun before the join, so that nothing comes in between.
-        items = peer.messages(after=cursor)
+    with Network("localhost", data_dir=path + ".peer") as peer:
         peer.join_network(host, port, timeout=10)
         print("Joined.", flush=True)
-        for item in items:
+        for item in peer.messages(after=cursor):
             if isinstance(item, Gap):
                 print("Some messages can't be had any more: the total is without them.", flush=True)
             enter(ledger, item)

@@ -403,12 +403,14 @@ def test_not_a_peer(peers: Peers) -> None:
         connection.close()
 
 
-def test_help_and_version() -> None:
+def test_help_and_version(tmp_path: Path) -> None:
     """--help shows every option with its default, --version our own version."""
-    command = [*twisted_command("twistd"), "p2p"]
-    shown = subprocess.run([*command, "--help"], env=python_environment(), cwd=ROOT, capture_output=True, text=True)
+    command, environment = [*twisted_command("twistd"), "p2p"], python_environment(tmp_path)
+    shown = subprocess.run([*command, "--help"], env=environment, cwd=ROOT, capture_output=True, text=True)
     assert shown.returncode == 0
     for option in ("genesis", "port", "interface", "advertise", "join", "network", "events", "no-console"):
         assert f"--{option}" in shown.stdout
-    shown = subprocess.run([*command, "--version"], env=python_environment(), cwd=ROOT, capture_output=True, text=True)
+    for option in ("data-dir", "ephemeral", "synchronous", "history"):
+        assert f"--{option}" in shown.stdout
+    shown = subprocess.run([*command, "--version"], env=environment, cwd=ROOT, capture_output=True, text=True)
     assert shown.stdout.startswith("twisted_p2p version:")

@@ -52,10 +52,10 @@ def wait_until(happened: Callable[[], T | None], what: str, timeout: float = TIM
         time.sleep(POLL)
 
 
-def python_environment() -> dict[str, str]:
-    """Ours, with this tree on the path of every Python."""
+def python_environment(folder: Path) -> dict[str, str]:
+    """Ours, with this tree on the path of every Python, and with a folder in which peers keep what they keep."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+    return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "XDG_STATE_HOME": str(folder / "state")}
 
 
 class Process:
@@ -76,7 +76,7 @@ class Process:
             self.popen = subprocess.Popen(
                 [str(word) for word in command],
                 cwd=folder,
-                env=python_environment(),
+                env=python_environment(folder),
                 stdin=stdin,
                 stdout=out,
                 stderr=err,
@@ -190,7 +190,7 @@ class TwistdPeer(Process):
 
     def _take(self, event: Event) -> None:
         self._events.append(event)
-        kind, peer = event["event"], event["peer"]
+        kind, peer = event["event"], event.get("peer", "")
         if kind == "message":
             self._heard.setdefault(peer, []).append(event["message"])
         elif kind == "ready":
