@@ -2,7 +2,8 @@
 
     python docs/examples/minimal_peer.py HOST:PORT [TEXT]
 
-HOST:PORT is a genesis, or any other peer. It needs only PyNaCl (pip install pynacl). Ctrl-C leaves the network.
+HOST:PORT is a genesis, or any other peer, of a network without encryption (--plaintext). It needs only PyNaCl (pip
+install pynacl). Ctrl-C leaves the network.
 It keeps no log and wants one neighbour: it takes part, and helps nobody to catch up.
 """
 

@@ -90,13 +90,13 @@ def test_bot(peers: Peers) -> None:
 
 
 def test_minimal_peer(peers: Peers) -> None:
-    """A peer without twisted_p2p joins a chat, is heard there and hears it; Ctrl-C leaves."""
-    chat, chat_id, address = begin_chat(peers)
-    small = example(peers, "minimal_peer", address, "hey")
-    shown = chat.wait_for(lambda: re.search(r"^<([0-9a-f]{8})> hey$", chat.stdout, re.MULTILINE), "its words")
-    assert shown[1] != chat_id
-    chat.say('what "you" hear')
-    small.wait_output(f'{chat_id}: "what \\"you\\" hear"\n')
+    """A peer without twisted_p2p joins a network without encryption, is heard there and hears it; Ctrl-C leaves."""
+    genesis = peers.genesis("--plaintext")
+    genesis.wait("ready")
+    small = example(peers, "minimal_peer", f"127.0.0.1:{genesis.port}", "hey")
+    genesis.wait_messages("hey")
+    genesis.say('what "you" hear')
+    small.wait_output(f'{genesis.peer[:8]}: "what \\"you\\" hear"\n')
     assert small.stop(signal.SIGINT) == 0, small.output
 
 

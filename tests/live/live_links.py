@@ -355,7 +355,7 @@ async def test_ends(nodes: Nodes) -> None:
     is left over."""
     from twisted.internet import reactor
 
-    genesis = nodes.genesis()
+    genesis = nodes.genesis(plaintext=True)
     timers, calls = genesis.timers, len(reactor.getDelayedCalls())
     for number, (name, (end, links)) in enumerate(ENDS.items(), 1):
         genesis.changes.clear()
@@ -369,7 +369,7 @@ async def test_ends(nodes: Nodes) -> None:
 
 def test_ends_of_a_process(peers: Peers) -> None:
     """A process whose connections have ended in every way tells one link-down for each, and then has nothing to do."""
-    genesis = peers.genesis()
+    genesis = peers.genesis("--plaintext")
     genesis.wait("ready")
     for end, links in ENDS.values():
         raw = RawPeer(genesis.port)

@@ -23,9 +23,9 @@ import sys
 from twisted.internet import reactor, task
 from twisted_p2p import TEST, Node
 
-genesis = Node(reactor, genesis=True, config=TEST)
+genesis = Node(reactor, genesis=True, config=TEST, plaintext=True)
 genesis.startService()
-other = Node(reactor, join=[genesis.address], config=TEST)
+other = Node(reactor, join=[genesis.address], config=TEST, plaintext=True)
 for name, node in (("genesis", genesis), ("other", other)):
     node.on_message(lambda message, name=name: print(name, "heard", message.message, flush=True))
     node.on_change(lambda change, name=name: print(name, change.kind.value, change.peer, flush=True))

@@ -63,8 +63,12 @@ def memory(peer: TwistdPeer) -> int:
     return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) * 1024
 
 
+PLAIN = "--plaintext"
+"""Strangers without TLS get furthest with a peer that speaks none either."""
+
+
 def still_good(peer: TwistdPeer) -> None:
-    """A peer goes on, and whoever comes is served at once."""
+    """A peer without TLS goes on, and whoever comes is served at once."""
     friend = RawPeer(peer.port)
     friend.shake_hands()
     assert friend.ping(1) < 2
@@ -77,31 +81,34 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="
 
 
 @needs_proc
-def test_silent_clients(peers: Peers) -> None:
+@pytest.mark.parametrize("is_plain", [True, False])
+def test_silent_clients(peers: Peers, is_plain: bool) -> None:
     """500 clients connect and never introduce themselves: a peer joins at once all the same. At the deadline of the
-    handshake each is told why it is dropped, also who says a byte now and then. It takes little memory, and leaves
-    nothing open."""
-    genesis = peers.genesis()
+    handshake each is told why it is dropped, also who says a byte now and then; without TLS where that was expected, it
+    is just dropped. It takes little memory, and leaves nothing open."""
+    genesis = peers.genesis(*[PLAIN] * is_plain)
     genesis.wait("ready")
     sockets, bytes_before = open_sockets(genesis), memory(genesis)
     start = time.monotonic()
     clients = [connect(genesis) for _ in range(500)]
     for client in clients[::2]:
-        client.sendall(b"{")
-    with Network() as peer:
+        client.sendall(b"{" if is_plain else b"\x16")
+    with Network(plaintext=is_plain) as peer:
         begun = time.monotonic()
         peer.join_network(port=genesis.port)
         assert time.monotonic() - begun < 1
         genesis.wait("joined", peer=peer.peer)
-        ends = [drip(clients[0])]
+        ends = [drip(clients[0]) if is_plain else rest_of(clients[0])]
         assert LAN.handshake_timeout - 1 < time.monotonic() - start
         ends += [rest_of(client) for client in clients[1:]]
         assert time.monotonic() - start < LAN.handshake_timeout + 5
-        assert {json.loads(end)["reason"] for end in ends} == {"handshake-timeout"}
+        if is_plain:
+            assert {json.loads(end)["reason"] for end in ends} == {"handshake-timeout"}
         assert [entry["peer"] for entry in peer.connections] == [genesis.peer]
-    assert memory(genesis) - bytes_before < 32 * MEGABYTE
+    assert memory(genesis) - bytes_before < (32 if is_plain else 64) * MEGABYTE
     genesis.wait_for(lambda: open_sockets(genesis) <= sockets, "all of them are closed")
-    still_good(genesis)
+    if is_plain:
+        still_good(genesis)
 
 
 SPOKEN = {
@@ -112,28 +119,33 @@ SPOKEN = {
 }
 
 
-def test_other_protocols(peers: Peers) -> None:
+@pytest.mark.parametrize("is_plain", [True, False])
+def test_other_protocols(peers: Peers, is_plain: bool) -> None:
     """Who speaks HTTP, TLS, SSH or our own first version is hung up on at once, in the middle of a line too; one line
-    in the log says who spoke what, and nothing that it sent is in it."""
-    genesis = peers.genesis()
+    in the log says who spoke what, and nothing that it sent is in it. TLS without our key in it is not ours either."""
+    genesis = peers.genesis(*[PLAIN] * is_plain)
     genesis.wait("ready")
     for spoke, said in SPOKEN.items():
+        if not is_plain and spoke.startswith("TLS"):
+            continue
         client = connect(genesis)
         host, port = client.getsockname()
         start = time.monotonic()
         client.sendall(said)
-        assert json.loads(rest_of(client))["reason"] == "bad-frame"
+        assert not is_plain or json.loads(rest_of(client))["reason"] == "bad-frame"
+        assert is_plain or rest_of(client) == b""
         assert time.monotonic() - start < LAN.handshake_timeout / 2
         shown = genesis.wait_output(f"A client at {host} port {port} spoke {spoke}")
         [line] = [line for line in shown.splitlines() if f"port {port}" in line]
         assert line.endswith(": hung up.") and line.isprintable()
     assert set(genesis.stdout) & {chr(code) for code in range(32)} <= {"\n"}
-    still_good(genesis)
+    if is_plain:
+        still_good(genesis)
 
 
 def test_many_of_other_protocols(peers: Peers) -> None:
     """Who comes again and again does not fill the log."""
-    genesis = peers.genesis()
+    genesis = peers.genesis(PLAIN)
     genesis.wait("ready")
     for _ in range(10 * LINES):
         client = connect(genesis)
@@ -169,7 +181,7 @@ def send_junk(port: int, sent: list[int]) -> None:
 def test_junk(peers: Peers) -> None:
     """Others send 80 times 4 MB of junk, by four connections at a time: meanwhile a neighbour's 20 pings are answered,
     and it stays connected."""
-    genesis = peers.genesis()
+    genesis = peers.genesis(PLAIN)
     friend = RawPeer(genesis.port)
     friend.become_neighbour()
     sent: list[int] = []
@@ -185,8 +197,8 @@ def test_junk(peers: Peers) -> None:
 
 def test_claimed_id(peers: Peers) -> None:
     """Who shows another peer's record, and does not have its key, is refused; that peer's own link is not touched."""
-    genesis = peers.genesis()
-    other = peers.peer(join=genesis)
+    genesis = peers.genesis(PLAIN)
+    other = peers.peer(PLAIN, join=genesis)
     genesis.wait("link-up", peer=other.peer)
     asking = RawPeer(genesis.port)
     asking.shake_hands()
