@@ -222,6 +222,30 @@ class FailureTests(DurableCase):
         self.successResultOf(left)
         self.assertIsNone(self.one._recovering)
 
+    def test_leaving(self) -> None:
+        """Where it fails while its peer leaves, that is the end, too: else it would come back, and never end."""
+        left = self.one.leave()
+        self.break_disk()
+        self.net.run(1)
+        self.successResultOf(left)
+        self.work()
+        self.net.run(RECOVER_MAX)
+        self.assertEqual((self.one._recovering, self.one._links), (None, {}))
+
+    def test_leave_when_told(self) -> None:
+        """Its application may stop it at the news."""
+        left = []
+
+        def told(change: Any) -> None:
+            if isinstance(change, Changed) and change.kind is Kind.LINK_DOWN:
+                left.append(self.one.leave())
+
+        self.one.sink = told
+        self.break_disk()
+        self.assertRaises(LogError, self.one.broadcast, [encoded("lost")])
+        self.successResultOf(left[0])
+        self.assertIsNone(self.one._recovering)
+
     def test_connections_meanwhile(self) -> None:
         """Who connects meanwhile is cut off."""
         self.break_disk()
