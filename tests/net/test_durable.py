@@ -17,6 +17,7 @@ from twisted_p2p.core.config import LAN
 from twisted_p2p.errors import CannotListen, DataDirError, LogError
 from twisted_p2p.net.dialer import Dialer
 from twisted_p2p.net.service import RECOVER_FIRST, RECOVER_MAX, PeerService, Settings
+from twisted_p2p.store.datadir import DataDir
 
 
 class DurableCase(SynchronousTestCase):
@@ -167,6 +168,20 @@ class FailureTests(DurableCase):
         self.assertIsNone(self.one.failure)
         self.say(self.one, "after")
         self.assertEqual(self.heard(self.one), [b"[%b]" % encoded("before"), b"[%b]" % encoded("meanwhile")])
+        self.assertEqual(self.heard(self.two), [b"[%b]" % encoded("after")])
+
+    def test_writes_nothing_else(self) -> None:
+        """Only the log is tried again: what else is in the data directory may fail for longer."""
+        self.break_disk()
+        self.assertRaises(LogError, self.one.broadcast, [encoded("lost")])
+        self.work()
+
+        def broken(*_: Any) -> None:
+            raise DataDirError("It is on a read-only disk.")
+
+        self.patch(DataDir, "say_pid", broken)
+        self.net.run(RECOVER_MAX + 30)
+        self.say(self.one, "after")
         self.assertEqual(self.heard(self.two), [b"[%b]" % encoded("after")])
 
     def test_dials_again(self) -> None:

@@ -138,9 +138,12 @@ class PeerService(MultiService):
         Raises:
             CannotListen: the port is taken, or the interface is not ours.
             LogError: the log can't be opened.
+            DataDirError: it can't be noted in the data directory who has it.
         """
         try:
             self._listen()
+            if self._data_dir is not None:
+                self._data_dir.say_pid()
             self._start_core()
         except P2PError:
             self._let_go()
@@ -180,8 +183,6 @@ class PeerService(MultiService):
 
     def _start_core(self) -> None:
         """Go on where the log ends; raises LogError."""
-        if self._data_dir is not None:
-            self._data_dir.say_pid()
         actions = self.core.start(self.address, self._now())
         self.message_log.commit()
         self._run(lambda now: actions)
