@@ -109,6 +109,15 @@ class RestartTests(DurableCase):
         self.assertIn("messages.sqlite", str(error))
         self.crash(self.net.service(5060, data_dir=folder))
 
+    def test_other_network(self) -> None:
+        """A data directory is of one network: in another one all that it has would be a bad signature."""
+        self.crash(self.one)
+        error = self.assertRaises(LogError, self.net.service(5060, data_dir=self.folder, network="other").start)
+        self.assertIn("of the network p2p, not of other", str(error))
+        again = self.net.service(5060, data_dir=self.folder)
+        again.start()
+        self.crash(again)
+
     def test_alone(self) -> None:
         """What is broadcast alone is kept, too."""
         folder = self.mktemp()

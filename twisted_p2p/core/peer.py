@@ -7,7 +7,7 @@ while those are being performed. It makes no input or output of its own, so a ru
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -27,12 +27,15 @@ from twisted_p2p.core.positions import Positions
 from twisted_p2p.core.shuffle import Shuffles
 from twisted_p2p.core.tree import Tree
 from twisted_p2p.core.turn import Turn
+from twisted_p2p.errors import LogError
 from twisted_p2p.interfaces import IMessageLog, ISigner, IVerifier, Stream
 
 _HOUSEKEEPING = 60.0
 _EXPIRE_PAUSE = 0.05
 _LEAVE_POLL = 0.05
 _KEPT = ("epoch", "unproven", "member")
+_NETWORK = "network "
+"""Before the name of its network, under which a log keeps that it is of that one."""
 
 
 class PeerCore:
@@ -126,7 +129,7 @@ class PeerCore:
         """Begin a life at this address: where the log's last one ended, or as a network of one.
 
         Raises:
-            LogError
+            LogError: the log fails, or is of another network.
         """
         self.turn.timers.advance(now, self.config.stall)
         returns = self._resume(address)
@@ -142,6 +145,7 @@ class PeerCore:
     def _resume(self, address: Address) -> bool:
         """Go on from what the log has kept; whether we were a member, and only need to meet the others again."""
         saved = self.log.load()
+        self._claim_log(saved.values)
         self.positions.restore(saved.positions)
         self.membership.introduce(*address, above=self.membership.restore(saved.peers))
         epoch, unproven, was_member = (saved.values.get(name, 0) for name in _KEPT)
@@ -150,6 +154,18 @@ class PeerCore:
             self.membership.enter()
             self.antientropy.has_baseline = True
         return bool(was_member)
+
+    def _claim_log(self, values: Mapping[str, int]) -> None:
+        """A log is of one network: what was signed for it is a bad signature in any other."""
+        name = f"{_NETWORK}{self.network}"
+        others = [kept.removeprefix(_NETWORK) for kept in values if kept.startswith(_NETWORK) and kept != name]
+        if others:
+            raise LogError(
+                f"The log is of the network {others[0]}, not of {self.network}: "
+                "give that name, or another data directory."
+            )
+        if name not in values:
+            self.log.keep(name, 1)
 
     def join(self, addresses: Sequence[Address], now: float, genesis: bool = False) -> Actions:
         """Join a network through any of these addresses, which are dialled again whenever nobody is known there.
