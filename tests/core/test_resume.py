@@ -161,6 +161,17 @@ class OwnStreamTests(ResumeCase):
         self.assertEqual(stage.core.positions.of((OWN, self.epoch)), 4)
         self.assertEqual(self.log.read((OWN, self.epoch), 3, 1), [own_line(3, "lost", self.epoch)])
 
+    def test_asked_too_early(self) -> None:
+        """Who asks before it has told its positions gets nothing: what it got would be said twice, if we are behind."""
+        stage = self.come_back()
+        stage.broadcast("c")
+        line = stage.meet(ALICE)
+        assert line.become_neighbour()
+        line.send(wire.Graft([(OWN, self.epoch, 1)], 1))
+        stage.pass_time(0.1)
+        self.assertEqual([frame for frame in line.peek() if isinstance(frame, wire.Broadcast)], [])
+        self.assertEqual(stage.counts["graft_too_early"], 1)
+
     def test_unproven_for_long(self) -> None:
         """As long as nobody could tell, it stays in doubt, over any number of lives."""
         self.come_back().broadcast("c")
