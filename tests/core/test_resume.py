@@ -215,18 +215,40 @@ class OwnStreamTests(ResumeCase):
         self.assertEqual(stage.received, [])
 
 
-class HistoryTests(SynchronousTestCase):
-    """A newcomer asks for what was before, and gets it from whoever has it."""
+class NewcomerCase(SynchronousTestCase):
+    """A peer that joins through Alice."""
 
-    def newcomer(self, history: wire.History | None) -> tuple[Stage, Line]:
-        """One that is at the fifth step with Alice."""
-        stage = Stage(joined=False, history=history)
+    def newcomer(self, history: wire.History | None = None, log: MemoryLog | None = None) -> tuple[Stage, Line]:
+        """One that is at the fifth step with Alice; with the log of another try, an hour later."""
+        stage = Stage(joined=False, history=history, log=log, now=BEGINNING if log is None else BEGINNING + 3600)
         stage.perform(stage.core.join([ALICE.address], stage.now))
         [dial] = stage.take_dials()
         line = stage.connect(ALICE, dial)
         line.shake_hands()
         line.send(wire.ResponseRandomNode(None), wire.NodeConnAnswer(True))
         return stage, line
+
+
+class UnfinishedJoinTests(NewcomerCase):
+    """It dies before it is a member."""
+
+    def test_half_baseline(self) -> None:
+        """The pages that it had count for nothing: it would get what was broadcast before it has joined."""
+        stage, line = self.newcomer()
+        stage.broadcast("a")
+        line.send(wire.NodesInNetwork([ALICE.record()], [], [(*BOB.stream, 5)], BOB.peer))
+        own = stage.core.spread.own
+        stage, line = self.newcomer(log=stage.log)
+        self.assertEqual(stage.core.positions.streams(), [own])
+        line.send(wire.NodesInNetwork([ALICE.record()], [], [(*BOB.stream, 50)], None))
+        line.go_live((*BOB.stream, 50))
+        self.assertFalse(stage.core.catchup.has_asked(BOB.stream))
+        line.send_lines(BOB.bundle(50))
+        self.assertEqual((stage.seqs(BOB.stream), stage.gaps), ([50], []))
+
+
+class HistoryTests(NewcomerCase):
+    """A newcomer asks for what was before, and gets it from whoever has it."""
 
     def test_asked_for(self) -> None:
         """It says what it wants, on each page, begins there, and marks what is from before."""

@@ -146,14 +146,22 @@ class PeerCore:
         """Go on from what the log has kept; whether we were a member, and only need to meet the others again."""
         saved = self.log.load()
         self._claim_log(saved.values)
+        was_member = bool(saved.values.get("member"))
+        if not was_member:
+            self._drop_half_baseline(saved.positions)
         self.positions.restore(saved.positions)
         self.membership.introduce(*address, above=self.membership.restore(saved.peers))
-        epoch, unproven, was_member = (saved.values.get(name, 0) for name in _KEPT)
-        self.spread.resume(epoch, saved.is_whole, unproven)
+        self.spread.resume(saved.values.get("epoch", 0), saved.is_whole, saved.values.get("unproven", 0))
         if was_member:
             self.membership.enter()
             self.antientropy.has_baseline = True
-        return bool(was_member)
+        return was_member
+
+    def _drop_half_baseline(self, positions: dict[Stream, int]) -> None:
+        """Who was no member has taken nothing from others: where their streams were is not where they are now."""
+        for stream in [stream for stream in positions if stream[0] != self.peer]:
+            del positions[stream]
+            self.log.forget(stream)
 
     def _claim_log(self, values: Mapping[str, int]) -> None:
         """A log is of one network: what was signed for it is a bad signature in any other."""
