@@ -263,6 +263,22 @@ class HistoryTests(NewcomerCase):
         self.assertEqual([(b.seq, b.replayed) for b in stage.received], [(3, True), (4, True), (5, False), (7, False)])
         self.assertEqual([entry.replayed for entry in stage.log.entries(0, 1 << 20)], [True, True, False, False])
 
+    def test_next_life(self) -> None:
+        """What comes in a later life of what is from before is marked, too, and nothing else is."""
+        stage, line = self.newcomer(wire.History())
+        positions = [(*BOB.stream, 5), (*CAROL.stream, 3)]
+        history = [(*BOB.stream, 2), (*CAROL.stream, 1)]
+        line.send(wire.NodesInNetwork([ALICE.record()], [], positions, None, history=history))
+        line.go_live(*positions)
+        line.send_lines(BOB.bundle(2), CAROL.bundle(1), CAROL.bundle(2))
+        again = Stage(joined=False, log=stage.log, now=BEGINNING + 3600)
+        self.assertEqual([*again.core.spread.replay], [BOB.stream])
+        line = again.meet(ALICE)
+        line.become_neighbour()
+        line.go_live(*positions)
+        line.send_lines(*(BOB.bundle(seq) for seq in (3, 4, 5)), CAROL.bundle(3))
+        self.assertEqual([(b.seq, b.replayed) for b in again.received], [(3, True), (4, True), (5, False), (3, False)])
+
     def test_not_asked_for(self) -> None:
         """Who wants none is given none, whatever the other end says."""
         stage, line = self.newcomer(None)

@@ -265,8 +265,9 @@ class AntiEntropy:
                 if is_new and self.spread.may_begin((origin, epoch)):
                     first = begins.get((origin, epoch), position) if self.wanted else position
                     if first < position:
-                        self.spread.replay[origin, epoch] = position
-                    self.spread.begin_at((origin, epoch), min(first, position))
+                        self.spread.begin_replayed((origin, epoch), first, position)
+                    else:
+                        self.spread.begin_at((origin, epoch), position)
             if frame.next is None:
                 self._adopted()
             elif frame.next > self._after:

@@ -153,6 +153,7 @@ class PeerCore:
         self.membership.introduce(*address, above=self.membership.restore(saved.peers))
         self.spread.resume(saved.values.get("epoch", 0), saved.is_whole, saved.values.get("unproven", 0))
         if was_member:
+            self.spread.resume_replay(saved.values)
             self.membership.enter()
             self.antientropy.has_baseline = True
         return was_member
