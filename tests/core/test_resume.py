@@ -106,6 +106,25 @@ class MemberTests(ResumeCase):
         stage = self.come_back()
         self.assertEqual(stage.core.membership.departed(), [])
 
+    def test_rest_goes_on(self) -> None:
+        """A stream of somebody forgotten is told to nobody, and forgotten in the end, as if there had been no restart.
+
+        The others do it by then, and would take what we told for something new.
+        """
+        config = attrs.evolve(LAN, departed_keep=30.0, retention_age=600.0)
+        first = Stage(config)
+        line = first.befriend(ALICE)
+        line.send_lines(ALICE.bundle(1))
+        line.send(wire.Disconnect(ALICE.record(2, "left")))
+        line.close()
+        first.pass_time(400)
+        self.assertEqual([*first.core.membership.entries], [OWN])
+        for seconds, rests, told in ((1, True, [(*ALICE.stream, 2)]), (400, True, []), (1000, False, [])):
+            again = Stage(config, log=first.log, now=first.now + seconds)
+            bucket = again.core.positions.in_bucket(int(ALICE.peer[:2], 16))
+            self.assertEqual((bucket, again.core.positions.knows(ALICE.stream)), (told, rests))
+        self.assertEqual([name for name in first.log.saved.values if name.startswith("rests ")], [])
+
     def test_never_joined(self) -> None:
         """Who was alone is a newcomer at its next start, and goes on with its own stream."""
         alone = Stage(joined=False)

@@ -403,13 +403,13 @@ class Membership:
         sig = self.signer.sign(wire.claim_bytes(self.network, peer, incarnation, accuser, time))
         self.merge(claims=[Claim(peer, incarnation, accuser, time, sig)])
 
-    def expire(self) -> int:
-        """Forget those who departed long ago; how many there were."""
-        now = self.turn.now
-        oldest = now - self.turn.config.departed_keep
-        gone = [peer for peer in self._departed if self.entries[peer].since < oldest]
+    def expire(self) -> dict[str, float]:
+        """Forget those who departed long ago; who, and when that was due."""
+        now, keep = self.turn.now, self.turn.config.departed_keep
+        due = {peer: self.entries[peer].since + keep for peer in self._departed}
+        gone = {peer: at for peer, at in due.items() if at < now}
         for peer in gone:
             self._forget(peer)
         for buckets in (self._accusations, self._renewals, self._introductions):
             buckets.expire(now)
-        return len(gone)
+        return gone

@@ -34,6 +34,8 @@ _HOUSEKEEPING = 60.0
 _EXPIRE_PAUSE = 0.05
 _LEAVE_POLL = 0.05
 _KEPT = ("epoch", "unproven", "member")
+_RESTS = "rests "
+"""Before a stream's origin and epoch, under which a log keeps since when it rests."""
 _NETWORK = "network "
 """Before the name of its network, under which a log keeps that it is of that one."""
 
@@ -149,7 +151,7 @@ class PeerCore:
         was_member = bool(saved.values.get("member"))
         if not was_member:
             self._drop_half_baseline(saved.positions)
-        self.positions.restore(saved.positions)
+        self.positions.restore(saved.positions, self._resting(saved.values))
         self.membership.introduce(*address, above=self.membership.restore(saved.peers))
         self.spread.resume(saved.values.get("epoch", 0), saved.is_whole, saved.values.get("unproven", 0))
         if was_member:
@@ -157,6 +159,15 @@ class PeerCore:
             self.membership.enter()
             self.antientropy.has_baseline = True
         return was_member
+
+    def _resting(self, values: Mapping[str, int]) -> dict[Stream, float]:
+        """Since when streams rest, in seconds since 1970; none longer than until now, if the clock was set back."""
+        found = dict[Stream, float]()
+        for name, since in values.items():
+            if name.startswith(_RESTS):
+                origin, epoch = name.removeprefix(_RESTS).split()
+                found[origin, int(epoch)] = min(since / 1000, self.turn.now)
+        return found
 
     def _drop_half_baseline(self, positions: dict[Stream, int]) -> None:
         """Who was no member has taken nothing from others: where their streams were is not where they are now."""
@@ -299,6 +310,10 @@ class PeerCore:
         for stream in self.positions.moved:
             self.log.move(stream, self.positions.of(stream))
         self.positions.moved.clear()
+        for stream in self.positions.rested:
+            since = self.positions.rests_since(stream)
+            self.log.keep(f"{_RESTS}{stream[0]} {stream[1]}", None if since is None else int(since * 1000))
+        self.positions.rested.clear()
         for peer in self.membership.changed:
             kept = self.membership.kept(peer)
             if kept is None:
@@ -478,9 +493,11 @@ class PeerCore:
         """Retention, and the memory of those who departed long ago."""
         self.turn.timers.after(_HOUSEKEEPING, self._keep_house)
         self._expire()
-        self.turn.counts["forgotten"] += self.membership.expire()
+        gone = self.membership.expire()
+        self.turn.counts["forgotten"] += len(gone)
         if not self.membership.is_sample:
-            for stream in self.positions.expire(self.membership.entries, self.turn.now, self.config.retention_age):
+            known, age = self.membership.entries, self.config.retention_age
+            for stream in self.positions.expire(known, self.turn.now, age, gone):
                 self.log.forget(stream)
 
     def _expire(self) -> None:

@@ -236,7 +236,7 @@ class MemoryLog:
         """Drop what is known of a peer."""
         self._keep("peer", self._peers, peer, None)
 
-    def keep(self, name: str, value: int) -> None:
+    def keep(self, name: str, value: int | None) -> None:
         """Keep a number under a name."""
         self._keep("value", self.saved.values, name, value)
 

@@ -82,7 +82,7 @@ class SqliteLog:
     # What this turn has said.
     _rows: list[tuple[int, int, int, int, float, bool, bytes | None]] = attrs.field(factory=list)
     _peers: dict[str, tuple[bytes, bytes | None, float] | None] = attrs.field(factory=dict)
-    _values: dict[str, int] = attrs.field(factory=dict)
+    _values: dict[str, int | None] = attrs.field(factory=dict)
     _before: dict[Stream, _Held | None] = attrs.field(factory=dict)
     """The streams that it touched, as they were."""
     _committed: _Totals = attrs.field(factory=_Totals)
@@ -254,8 +254,11 @@ class SqliteLog:
                 database.execute("DELETE FROM peers WHERE peer = ?", (peer,))
             else:
                 database.execute("INSERT OR REPLACE INTO peers VALUES (?, ?, ?, ?)", (peer, *known))
-        for kept in self._values.items():
-            database.execute("INSERT OR REPLACE INTO kept VALUES (?, ?)", kept)
+        for name, value in self._values.items():
+            if value is None:
+                database.execute("DELETE FROM kept WHERE name = ?", (name,))
+            else:
+                database.execute("INSERT OR REPLACE INTO kept VALUES (?, ?)", (name, value))
         database.execute(
             "UPDATE state SET last = ?, first = ?, count = ?, size = ?, whole = 1", attrs.astuple(self._totals)
         )
@@ -491,6 +494,6 @@ class SqliteLog:
         """Drop what is known of a peer."""
         self._peers[peer] = None
 
-    def keep(self, name: str, value: int) -> None:
+    def keep(self, name: str, value: int | None) -> None:
         """Keep a number under a name."""
         self._values[name] = value
