@@ -328,6 +328,19 @@ class HistoryTests(NewcomerCase):
             self.assertEqual(page.streams, [(*BOB.stream, 5)])
             self.assertEqual(page.history, [(*BOB.stream, first)] if history else [])
 
+    def test_given_at_a_rate(self) -> None:
+        """To look it up takes long, so it is done for so many only; the others get no answer, and ask again."""
+        stage = Stage(attrs.evolve(LAN, histories_burst=2, histories_interval=10.0))
+        line = stage.befriend(ALICE, (*BOB.stream, 1))
+        line.send_lines(BOB.bundle(1))
+        for seconds, answers in ((0, 2), (10, 1), (5, 0), (5, 1)):
+            stage.pass_time(seconds)
+            line.take()
+            line.send(*[wire.GiveNodesInNetwork("", wire.History())] * 3)
+            self.assertEqual(len(line.take_kind(wire.NodesInNetwork)), answers)
+            line.send(wire.GiveNodesInNetwork(""))
+            self.assertEqual(len(line.take_kind(wire.NodesInNetwork)), 1)
+
     def test_given_by_pages(self) -> None:
         """It is looked up once for all pages, and forgotten with the last one, or with the link."""
         stage = Stage(attrs.evolve(LAN, page=1))

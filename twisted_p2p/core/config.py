@@ -126,6 +126,10 @@ class Config:
     introductions_burst: int = 1_000
     introductions_interval: float = 1.0
     """The same for unknown peers of which one neighbour tells. Bitcoin's burst; a thousand may join at once."""
+    histories_burst: int = 5
+    histories_interval: float = 2.0
+    """Newcomers for whom it is looked up where their history begins: so many at once, then one each interval. In a log
+    of a million bundles that takes half a second, and it was asked for in a hundred bytes."""
     page: int = 300
     """Directory entries or positions in one frame: some 100 KiB, and below `line_max` whatever the entries hold."""
     control_max: int = 33_554_432
