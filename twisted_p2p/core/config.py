@@ -114,7 +114,8 @@ class Config:
     max_streams: int = 100_000
     """Positions kept. Over it bundles of unknown streams are dropped and counted."""
     max_epochs: int = 100
-    """Streams of one origin. It begins one each time it loses its log; over the bound they are dropped and counted."""
+    """Streams of one origin. It begins one each time it loses its log, or its end; over the bound they are dropped and
+    counted. Those before the newest half are forgotten once they have rested for twice the retention's age."""
     max_wants: int = 10_000
     """Streams that are asked for at once; the others wait for the next comparison."""
     max_peers: int = 20_000

@@ -496,8 +496,8 @@ class PeerCore:
         gone = self.membership.expire()
         self.turn.counts["forgotten"] += len(gone)
         if not self.membership.is_sample:
-            known, age = self.membership.entries, self.config.retention_age
-            for stream in self.positions.expire(known, self.turn.now, age, gone):
+            known, age, epochs = self.membership.entries, self.config.retention_age, self.config.max_epochs // 2
+            for stream in self.positions.expire(known, self.turn.now, age, gone, epochs):
                 self.log.forget(stream)
 
     def _expire(self) -> None:

@@ -73,10 +73,13 @@ class Positions:
         self.rested[stream] = None
         return True
 
-    def expire(self, known: Container[str], now: float, age: float, gone: Mapping[str, float]) -> list[Stream]:
+    def expire(
+        self, known: Container[str], now: float, age: float, gone: Mapping[str, float], epochs: int
+    ) -> list[Stream]:
         """Forget streams; which.
 
-        Streams that have not moved for `age` seconds, and whose origin is not `known` any more, are told to nobody.
+        Streams that have not moved for `age` seconds, and whose origin is not `known` any more, are told to nobody. Of
+        an origin that is known it is so with all but its newest `epochs`: else it could begin only so many.
 
         After as long again they are forgotten: by then nobody is left who would tell us of them as something new.
 
@@ -85,7 +88,7 @@ class Positions:
         """
         forgotten = list[Stream]()
         for stream in list(self._at):
-            if stream[0] in known:
+            if stream[0] in known and not self._is_over(stream, epochs):
                 if self._wake(stream):
                     self.digest.touch(bucket_of(stream[0]), stream)
                 continue
@@ -99,6 +102,11 @@ class Positions:
                     self._forget(stream)
                     forgotten.append(stream)
         return forgotten
+
+    def _is_over(self, stream: Stream, epochs: int) -> bool:
+        """Whether its origin has begun so many after this one."""
+        begun = self._epochs[stream[0]]
+        return len(begun) > epochs and stream[1] < sorted(begun)[-epochs]
 
     def _forget(self, stream: Stream) -> None:
         del self._at[stream]
