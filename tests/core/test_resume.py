@@ -99,6 +99,15 @@ class MemberTests(ResumeCase):
         stage.pass_time(0.01)
         self.assertEqual(sorted(f.seq for f in line.take() if isinstance(f, wire.Broadcast)), [1, 2, 2])
 
+    def test_sample(self) -> None:
+        """Who is to know fewer from now on forgets the others for good, the departed first."""
+        config = attrs.evolve(LAN, max_known=1)
+        for _ in range(2):
+            stage = Stage(config, joined=False, log=self.log, now=BEGINNING + 3600)
+            [peer] = [peer for peer in stage.core.membership.entries if peer != OWN]
+            self.assertIn(peer, (ALICE.peer, BOB.peer))
+            self.assertEqual(stage.told(Kind.JOINED), [(Kind.JOINED, peer)])
+
     def test_forgotten(self) -> None:
         """Who was forgotten in one life is not remembered in the next."""
         self.first.core.membership.turn.config = attrs.evolve(LAN, departed_keep=30.0)

@@ -180,7 +180,10 @@ class Membership:
         return _encode(entry.record), claim, entry.since
 
     def restore(self, peers: Iterable[tuple[bytes, bytes | None, float]]) -> int:
-        """Go on from what was kept; our own last incarnation, or 0. The application is told of those who are alive."""
+        """Go on from what was kept; our own last incarnation, or 0. The application is told of those who are alive.
+
+        Where that is more than a sample may hold now, some are forgotten, the departed first.
+        """
         incarnation = 0
         for record, claim, since in peers:
             entry = Entry(_decode_record(record), None if claim is None else _decode_claim(claim), since)
@@ -188,8 +191,13 @@ class Membership:
                 incarnation = entry.record.incarnation
             else:
                 self._store(entry)
-                self._tell(None, entry)
         self.changed.clear()
+        if self.is_sample:
+            spare = [*self._departed, *self._living.draw(self.turn.rng)]
+            for peer in spare[: max(0, len(self.entries) - self.turn.config.max_known)]:
+                self._forget(peer)
+        for entry in self.entries.values():
+            self._tell(None, entry)
         return incarnation
 
     # --- our own record
