@@ -6,17 +6,20 @@ import os
 from itertools import pairwise
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.testing import RaisingMemoryReactor
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.net.memory import Net
 from tests.net.test_service import encoded
-from twisted_p2p.core.actions import Changed, Deliver, Dial, Kind
+from twisted_p2p.core.actions import CURSOR_BITS, ENTRY_END, Changed, Deliver, Dial, Kind
 from twisted_p2p.core.config import LAN
 from twisted_p2p.errors import CannotListen, DataDirError, LogError
 from twisted_p2p.net.dialer import Dialer
 from twisted_p2p.net.service import RECOVER_FIRST, RECOVER_MAX, PeerService, Settings
+from twisted_p2p.reader import Bell, MessageReader
+from twisted_p2p.store import sqlitelog
 from twisted_p2p.store.datadir import DataDir
 
 
@@ -192,6 +195,35 @@ class FailureTests(DurableCase):
         self.net.run(RECOVER_MAX + 30)
         self.say(self.one, "after")
         self.assertEqual(self.heard(self.two), [b"[%b]" % encoded("after")])
+
+    def test_reader_meanwhile(self) -> None:
+        """Who begins to read while the log is out of order goes on from its cursor once it works, and not from 0."""
+
+        def broken(*_: Any) -> Any:
+            raise LogError("The disk is full.")
+
+        async def take() -> None:
+            async for item in reader:
+                read.append(item)
+
+        read: list[Any] = []
+        bell = Bell(self.one)
+        self.say(self.two, "before")
+        bell.open()
+        self.one.sink = lambda told: bell.ring()
+        self.patch(sqlitelog, "connect", broken)
+        self.break_disk("commit")
+        self.assertRaises(LogError, self.one.broadcast, [encoded("lost")])
+        self.net.run(3)
+        reader = MessageReader(bell, self.one.peer, 1 << CURSOR_BITS | ENTRY_END, own=False)
+        taking = Deferred.fromCoroutine(take())
+        self.work()
+        self.net.run(RECOVER_MAX + 30)
+        self.say(self.two, "after")
+        self.net.run(1)
+        self.assertEqual([item.message for item in read], ["after"])
+        reader.close()
+        self.successResultOf(taking)
 
     def test_dials_again(self) -> None:
         """Nobody has to come to it: it looks for the others itself."""

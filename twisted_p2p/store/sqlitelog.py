@@ -153,15 +153,16 @@ class SqliteLog:
                 self._undo(self._database)
                 life.end(self._database)
         self._let_go()
+        self._totals, self._committed = _Totals(), _Totals()
         self._is_open = False
 
     def _let_go(self) -> None:
-        """Close the file, and forget what was read from it."""
+        """Close the file, and forget what was read from it, but for the totals: readers go by `last` meanwhile."""
         database, self._database = self._database, None
         if database is not None:
             with contextlib.suppress(sqlite3.Error):
                 database.close()
-        self._totals, self._committed = _Totals(), _Totals()
+        self._totals = attrs.evolve(self._committed)
         self._streams.clear()
         self._names.clear()
         self._end_turn()
