@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -98,6 +100,35 @@ class MemberTests(ResumeCase):
         line.send(wire.Graft([(*BOB.stream, 1), (OWN, self.epoch, 2)], 1))
         stage.pass_time(0.01)
         self.assertEqual(sorted(f.seq for f in line.take() if isinstance(f, wire.Broadcast)), [1, 2, 2])
+
+    def test_away_for_too_long(self) -> None:
+        """After the time in which others forget what it knows it is a newcomer: what it told they would take for new.
+
+        It may join through those that it knew, and its record is above its last one.
+        """
+        keep = int(LAN.departed_keep + 2 * LAN.retention_age)
+        for seconds, is_member in ((keep - 600, True), (keep + 600, False)):
+            log = copy.deepcopy(self.log)
+            stage = Stage(joined=False, log=log, now=self.first.now + seconds)
+            self.assertEqual(stage.core.antientropy.alone, not is_member)
+        core, own = stage.core, stage.core.spread.own
+        self.assertGreater(own[1], self.epoch)
+        self.assertEqual((core.positions.streams(), [*core.membership.entries]), ([], [OWN]))
+        self.assertEqual(stage.told(Kind.JOINED), [])
+        self.assertGreater(core.membership.own.incarnation, self.first.core.membership.own.incarnation)
+        saved = log.load()
+        self.assertEqual((saved.positions, len(saved.peers), saved.values["member"]), ({}, 1, 0))
+        stage.perform(core.join([("10.0.9.9", 5050)], stage.now))
+        for _ in range(3):
+            stage.pass_time(1)
+            stage.fail(stage.dials[-1])
+        hosts = {dial.host for dial in stage.take_dials()}
+        self.assertEqual(hosts, {"10.0.9.9", ALICE.address[0], BOB.address[0]})
+
+    def test_clock_ahead_for_a_while(self) -> None:
+        """The latest time at which it was up counts, also if the clock was set back since."""
+        Stage(joined=False, log=self.log, now=BEGINNING - 1e9)
+        self.assertFalse(self.come_back().core.antientropy.alone)
 
     def test_sample(self) -> None:
         """Who is to know fewer from now on forgets the others for good, the departed first."""

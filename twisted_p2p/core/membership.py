@@ -200,6 +200,18 @@ class Membership:
             self._tell(None, entry)
         return incarnation
 
+    def give_up(self, peers: Iterable[tuple[bytes, bytes | None, float]]) -> tuple[int, list[tuple[str, int]]]:
+        """Forget all that was kept; our own last incarnation, or 0, and where others were that were alive."""
+        incarnation, addresses = 0, list[tuple[str, int]]()
+        for kept, claim, _ in peers:
+            record = _decode_record(kept)
+            self.changed[record.peer] = None
+            if record.peer == self.signer.peer:
+                incarnation = record.incarnation
+            elif claim is None and record.state != LEFT:
+                addresses.append((record.ip_addr, record.port))
+        return incarnation, addresses
+
     # --- our own record
 
     def introduce(self, host: str, port: int, state: str = ALIVE, above: int = 0) -> None:

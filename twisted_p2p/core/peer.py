@@ -34,6 +34,9 @@ _HOUSEKEEPING = 60.0
 _EXPIRE_PAUSE = 0.05
 _LEAVE_POLL = 0.05
 _KEPT = ("epoch", "unproven", "member")
+_SEEN = "seen"
+_FORMER = 8
+"""Addresses that are tried after so long beside those that were told."""
 _RESTS = "rests "
 """Before a stream's origin and epoch, under which a log keeps since when it rests."""
 _NETWORK = "network "
@@ -113,6 +116,10 @@ class PeerCore:
         self.antientropy.wanted = history
         self._kept = (0, 0, 0)
         """Our epoch, from where on it is unproven, and whether we are a member, as the log has them."""
+        self._seen = 0
+        """When we were last up, in seconds since 1970, as the log has it."""
+        self._former: list[Address] = []
+        """Where some of those were whom we knew in the life before, if that was too long ago to know them still."""
         self._meeting = False
         """We are in a network, and are to meet another one."""
         self._leaving = self._left = False
@@ -148,12 +155,19 @@ class PeerCore:
         """Go on from what the log has kept; whether we were a member, and only need to meet the others again."""
         saved = self.log.load()
         self._claim_log(saved.values)
-        was_member = bool(saved.values.get("member"))
+        is_forgotten = self._is_forgotten(saved.values)
+        was_member = bool(saved.values.get("member")) and not is_forgotten
         if not was_member:
-            self._drop_half_baseline(saved.positions)
+            self._drop_positions(saved.positions, own=is_forgotten)
         self.positions.restore(saved.positions, self._resting(saved.values))
-        self.membership.introduce(*address, above=self.membership.restore(saved.peers))
-        self.spread.resume(saved.values.get("epoch", 0), saved.is_whole, saved.values.get("unproven", 0))
+        if is_forgotten:
+            incarnation, addresses = self.membership.give_up(saved.peers)
+            self._former = self.turn.rng.sample(addresses, min(_FORMER, len(addresses)))
+        else:
+            incarnation = self.membership.restore(saved.peers)
+        self.membership.introduce(*address, above=incarnation)
+        is_whole = saved.is_whole and not is_forgotten
+        self.spread.resume(saved.values.get("epoch", 0), is_whole, saved.values.get("unproven", 0))
         if was_member:
             self.spread.resume_replay(saved.values)
             self.membership.enter()
@@ -169,9 +183,23 @@ class PeerCore:
                 found[origin, int(epoch)] = min(since / 1000, self.turn.now)
         return found
 
-    def _drop_half_baseline(self, positions: dict[Stream, int]) -> None:
-        """Who was no member has taken nothing from others: where their streams were is not where they are now."""
-        for stream in [stream for stream in positions if stream[0] != self.peer]:
+    def _is_forgotten(self, values: Mapping[str, int]) -> bool:
+        """Whether we were away for so long that others may have forgotten streams that we know, our own among them.
+
+        If we told of them, all would be handed again what we have of them. So we come back as a newcomer, who may join
+        through those that it knew.
+        """
+        self._seen, config = values.get(_SEEN, 0), self.config
+        kept = config.departed_keep + 2 * config.retention_age - 2 * _HOUSEKEEPING
+        return self._seen > 0 and not self.membership.is_sample and self.turn.now - self._seen > kept
+
+    def _drop_positions(self, positions: dict[Stream, int], own: bool) -> None:
+        """Who was no member has taken nothing from others: where their streams were is not where they are now.
+
+        Args:
+            own: our own streams, too.
+        """
+        for stream in [stream for stream in positions if own or stream[0] != self.peer]:
             del positions[stream]
             self.log.forget(stream)
 
@@ -203,7 +231,7 @@ class PeerCore:
             self.antientropy.has_baseline = self.antientropy.alone = False
             self.member_since = None
             self.membership.withdraw()
-            self.join_steps.start([*addresses])
+            self.join_steps.start([*dict.fromkeys([*addresses, *self._former])])
         elif not genesis and self.member_since is None:
             self.join_steps.start([*addresses])
         elif self.detection.meet_genesis():
@@ -493,6 +521,9 @@ class PeerCore:
         """Retention, and the memory of those who departed long ago."""
         self.turn.timers.after(_HOUSEKEEPING, self._keep_house)
         self._expire()
+        # If the clock is set back, the later time counts.
+        self._seen = max(self._seen, int(self.turn.now))
+        self.log.keep(_SEEN, self._seen)
         gone = self.membership.expire()
         self.turn.counts["forgotten"] += len(gone)
         if not self.membership.is_sample:
