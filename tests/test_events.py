@@ -399,7 +399,9 @@ class ResumeTests(ReaderCase):
         self.assertLess(writer._backlog._held, 200 + 50)
         may_write.set()
         for _ in range(2000):
-            if len(self.said()) == 1000:
+            written = self.path.read_bytes()
+            # It may be read while a line is being written.
+            if written.endswith(b"\n") and written.count(b'"event":"message"') == 1000:
                 break
             threading.Event().wait(0.005)
             self.world.run(0.05)

@@ -115,8 +115,8 @@ class IMessageLog(Interface):
     def forget_peer(peer: str) -> None:
         """Drop what is known of a peer."""
 
-    def keep(name: str, value: int) -> None:
-        """Keep a number under a name."""
+    def keep(name: str, value: int | None) -> None:
+        """Keep a number under a name; None: keep none any more."""
 
     def expire(now: float) -> bool:
         """Drop some of what retention no longer keeps, oldest first; whether there is more of it to drop."""

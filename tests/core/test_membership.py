@@ -659,7 +659,7 @@ class ExpiryTests(SynchronousTestCase):
         """How many are forgotten at that time, and who is left."""
         self.directory.turn.timers.advance(BEGINNING + seconds, 1e9)
         forgotten = self.directory.members.expire()
-        return forgotten, set(self.directory.state())
+        return len(forgotten), set(self.directory.state())
 
     def test_forgotten_in_time(self) -> None:
         """Those who left or failed are forgotten when their time is over, counted from then; the living are not."""

@@ -9,6 +9,7 @@ from twisted_p2p.core.positions import Positions
 
 A, B = (peer_id(1), 10), (peer_id(2), 10)
 AGE = 100.0
+EPOCHS = 3
 
 
 class PositionsTests(SynchronousTestCase):
@@ -86,7 +87,7 @@ class PositionsTests(SynchronousTestCase):
     def expire(self, *times: float, known: tuple[str, ...] = ()) -> None:
         """Keep house at these times."""
         for now in times:
-            self.positions.expire(known, now, AGE)
+            self.positions.expire(known, now, AGE, {}, EPOCHS)
 
     def test_kept_while_the_origin_is_known(self) -> None:
         """While a peer is in the directory, departed or not, its streams are remembered for ever."""
@@ -121,6 +122,35 @@ class PositionsTests(SynchronousTestCase):
         self.assertFalse(self.positions.knows(B))
         self.expire(361)
         self.assertFalse(self.positions.knows(A))
+
+    def test_rest_goes_on(self) -> None:
+        """In the next life the time of rest goes on, and a stream that others have forgotten is forgotten at once."""
+        self.expire(0, 50)
+        self.positions.move(B, 3)
+        self.assertEqual([self.positions.rests_since(stream) for stream in (A, B)], [0, None])
+        self.assertEqual([*self.positions.rested], [A, B])
+        positions, self.positions = self.positions, Positions()
+        self.positions.restore({stream: positions.of(stream) for stream in (A, B)}, {A: 0.0})
+        self.assertEqual((self.positions.moved, self.positions.rested), ({}, {}))
+        self.expire(120)
+        self.assertEqual([self.positions.in_bucket(1), self.positions.in_bucket(2)], [[], [(*B, 3)]])
+        self.expire(201)
+        self.assertEqual((self.positions.knows(A), self.positions.knows(B)), (False, True))
+
+    def test_forgotten_late(self) -> None:
+        """Where an origin was due to be forgotten while we were not there, its streams rest since then."""
+        self.assertEqual(self.positions.expire((B[0],), 1000, AGE, {A[0]: 950}, EPOCHS), [])
+        self.assertEqual(self.positions.rests_since(A), 950)
+        self.assertEqual(self.positions.expire((), 1100, AGE, {B[0]: 850}, EPOCHS), [B])
+
+    def test_older_epochs(self) -> None:
+        """Of an origin that is there only the newest streams are remembered for ever: it may begin any number."""
+        for epoch in (11, 9, 12):
+            self.positions.move((A[0], epoch), 2)
+        self.expire(0, 201, known=(A[0], B[0]))
+        self.assertEqual(self.positions.streams(), [A, B, (A[0], 11), (A[0], 12)])
+        self.expire(1000, known=(A[0], B[0]))
+        self.assertEqual(self.positions.epochs(A[0]), 3)
 
     def test_known_again(self) -> None:
         """A stream is told of again, and the time begins anew, when its origin is in the directory again."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -99,12 +101,69 @@ class MemberTests(ResumeCase):
         stage.pass_time(0.01)
         self.assertEqual(sorted(f.seq for f in line.take() if isinstance(f, wire.Broadcast)), [1, 2, 2])
 
+    def test_away_for_too_long(self) -> None:
+        """After the time in which others forget what it knows it is a newcomer: what it told they would take for new.
+
+        It may join through those that it knew, and its record is above its last one.
+        """
+        keep = int(LAN.departed_keep + 2 * LAN.retention_age)
+        for seconds, is_member in ((keep - 600, True), (keep + 600, False)):
+            log = copy.deepcopy(self.log)
+            stage = Stage(joined=False, log=log, now=self.first.now + seconds)
+            self.assertEqual(stage.core.antientropy.alone, not is_member)
+        core, own = stage.core, stage.core.spread.own
+        self.assertGreater(own[1], self.epoch)
+        self.assertEqual((core.positions.streams(), [*core.membership.entries]), ([], [OWN]))
+        self.assertEqual(stage.told(Kind.JOINED), [])
+        self.assertGreater(core.membership.own.incarnation, self.first.core.membership.own.incarnation)
+        saved = log.load()
+        self.assertEqual((saved.positions, len(saved.peers), saved.values["member"]), ({}, 1, 0))
+        stage.perform(core.join([("10.0.9.9", 5050)], stage.now))
+        for _ in range(3):
+            stage.pass_time(1)
+            stage.fail(stage.dials[-1])
+        hosts = {dial.host for dial in stage.take_dials()}
+        self.assertEqual(hosts, {"10.0.9.9", ALICE.address[0], BOB.address[0]})
+
+    def test_clock_ahead_for_a_while(self) -> None:
+        """The latest time at which it was up counts, also if the clock was set back since."""
+        Stage(joined=False, log=self.log, now=BEGINNING - 1e9)
+        self.assertFalse(self.come_back().core.antientropy.alone)
+
+    def test_sample(self) -> None:
+        """Who is to know fewer from now on forgets the others for good, the departed first."""
+        config = attrs.evolve(LAN, max_known=1)
+        for _ in range(2):
+            stage = Stage(config, joined=False, log=self.log, now=BEGINNING + 3600)
+            [peer] = [peer for peer in stage.core.membership.entries if peer != OWN]
+            self.assertIn(peer, (ALICE.peer, BOB.peer))
+            self.assertEqual(stage.told(Kind.JOINED), [(Kind.JOINED, peer)])
+
     def test_forgotten(self) -> None:
         """Who was forgotten in one life is not remembered in the next."""
         self.first.core.membership.turn.config = attrs.evolve(LAN, departed_keep=30.0)
         self.first.pass_time(100)
         stage = self.come_back()
         self.assertEqual(stage.core.membership.departed(), [])
+
+    def test_rest_goes_on(self) -> None:
+        """A stream of somebody forgotten is told to nobody, and forgotten in the end, as if there had been no restart.
+
+        The others do it by then, and would take what we told for something new.
+        """
+        config = attrs.evolve(LAN, departed_keep=30.0, retention_age=600.0)
+        first = Stage(config)
+        line = first.befriend(ALICE)
+        line.send_lines(ALICE.bundle(1))
+        line.send(wire.Disconnect(ALICE.record(2, "left")))
+        line.close()
+        first.pass_time(400)
+        self.assertEqual([*first.core.membership.entries], [OWN])
+        for seconds, rests, told in ((1, True, [(*ALICE.stream, 2)]), (400, True, []), (1000, False, [])):
+            again = Stage(config, log=first.log, now=first.now + seconds)
+            bucket = again.core.positions.in_bucket(int(ALICE.peer[:2], 16))
+            self.assertEqual((bucket, again.core.positions.knows(ALICE.stream)), (told, rests))
+        self.assertEqual([name for name in first.log.saved.values if name.startswith("rests ")], [])
 
     def test_never_joined(self) -> None:
         """Who was alone is a newcomer at its next start, and goes on with its own stream."""
@@ -161,6 +220,17 @@ class OwnStreamTests(ResumeCase):
         self.assertEqual(stage.core.positions.of((OWN, self.epoch)), 4)
         self.assertEqual(self.log.read((OWN, self.epoch), 3, 1), [own_line(3, "lost", self.epoch)])
 
+    def test_asked_too_early(self) -> None:
+        """Who asks before it has told its positions gets nothing: what it got would be said twice, if we are behind."""
+        stage = self.come_back()
+        stage.broadcast("c")
+        line = stage.meet(ALICE)
+        assert line.become_neighbour()
+        line.send(wire.Graft([(OWN, self.epoch, 1)], 1))
+        stage.pass_time(0.1)
+        self.assertEqual([frame for frame in line.peek() if isinstance(frame, wire.Broadcast)], [])
+        self.assertEqual(stage.counts["graft_too_early"], 1)
+
     def test_unproven_for_long(self) -> None:
         """As long as nobody could tell, it stays in doubt, over any number of lives."""
         self.come_back().broadcast("c")
@@ -204,18 +274,40 @@ class OwnStreamTests(ResumeCase):
         self.assertEqual(stage.received, [])
 
 
-class HistoryTests(SynchronousTestCase):
-    """A newcomer asks for what was before, and gets it from whoever has it."""
+class NewcomerCase(SynchronousTestCase):
+    """A peer that joins through Alice."""
 
-    def newcomer(self, history: wire.History | None) -> tuple[Stage, Line]:
-        """One that is at the fifth step with Alice."""
-        stage = Stage(joined=False, history=history)
+    def newcomer(self, history: wire.History | None = None, log: MemoryLog | None = None) -> tuple[Stage, Line]:
+        """One that is at the fifth step with Alice; with the log of another try, an hour later."""
+        stage = Stage(joined=False, history=history, log=log, now=BEGINNING if log is None else BEGINNING + 3600)
         stage.perform(stage.core.join([ALICE.address], stage.now))
         [dial] = stage.take_dials()
         line = stage.connect(ALICE, dial)
         line.shake_hands()
         line.send(wire.ResponseRandomNode(None), wire.NodeConnAnswer(True))
         return stage, line
+
+
+class UnfinishedJoinTests(NewcomerCase):
+    """It dies before it is a member."""
+
+    def test_half_baseline(self) -> None:
+        """The pages that it had count for nothing: it would get what was broadcast before it has joined."""
+        stage, line = self.newcomer()
+        stage.broadcast("a")
+        line.send(wire.NodesInNetwork([ALICE.record()], [], [(*BOB.stream, 5)], BOB.peer))
+        own = stage.core.spread.own
+        stage, line = self.newcomer(log=stage.log)
+        self.assertEqual(stage.core.positions.streams(), [own])
+        line.send(wire.NodesInNetwork([ALICE.record()], [], [(*BOB.stream, 50)], None))
+        line.go_live((*BOB.stream, 50))
+        self.assertFalse(stage.core.catchup.has_asked(BOB.stream))
+        line.send_lines(BOB.bundle(50))
+        self.assertEqual((stage.seqs(BOB.stream), stage.gaps), ([50], []))
+
+
+class HistoryTests(NewcomerCase):
+    """A newcomer asks for what was before, and gets it from whoever has it."""
 
     def test_asked_for(self) -> None:
         """It says what it wants, on each page, begins there, and marks what is from before."""
@@ -229,6 +321,22 @@ class HistoryTests(SynchronousTestCase):
         line.send_lines(*(BOB.bundle(seq) for seq in (3, 4, 5)), CAROL.bundle(7))
         self.assertEqual([(b.seq, b.replayed) for b in stage.received], [(3, True), (4, True), (5, False), (7, False)])
         self.assertEqual([entry.replayed for entry in stage.log.entries(0, 1 << 20)], [True, True, False, False])
+
+    def test_next_life(self) -> None:
+        """What comes in a later life of what is from before is marked, too, and nothing else is."""
+        stage, line = self.newcomer(wire.History())
+        positions = [(*BOB.stream, 5), (*CAROL.stream, 3)]
+        history = [(*BOB.stream, 2), (*CAROL.stream, 1)]
+        line.send(wire.NodesInNetwork([ALICE.record()], [], positions, None, history=history))
+        line.go_live(*positions)
+        line.send_lines(BOB.bundle(2), CAROL.bundle(1), CAROL.bundle(2))
+        again = Stage(joined=False, log=stage.log, now=BEGINNING + 3600)
+        self.assertEqual([*again.core.spread.replay], [BOB.stream])
+        line = again.meet(ALICE)
+        line.become_neighbour()
+        line.go_live(*positions)
+        line.send_lines(*(BOB.bundle(seq) for seq in (3, 4, 5)), CAROL.bundle(3))
+        self.assertEqual([(b.seq, b.replayed) for b in again.received], [(3, True), (4, True), (5, False), (3, False)])
 
     def test_not_asked_for(self) -> None:
         """Who wants none is given none, whatever the other end says."""
@@ -259,6 +367,19 @@ class HistoryTests(SynchronousTestCase):
             [page] = [frame for frame in line.take() if isinstance(frame, wire.NodesInNetwork)]
             self.assertEqual(page.streams, [(*BOB.stream, 5)])
             self.assertEqual(page.history, [(*BOB.stream, first)] if history else [])
+
+    def test_given_at_a_rate(self) -> None:
+        """To look it up takes long, so it is done for so many only; the others get no answer, and ask again."""
+        stage = Stage(attrs.evolve(LAN, histories_burst=2, histories_interval=10.0))
+        line = stage.befriend(ALICE, (*BOB.stream, 1))
+        line.send_lines(BOB.bundle(1))
+        for seconds, answers in ((0, 2), (10, 1), (5, 0), (5, 1)):
+            stage.pass_time(seconds)
+            line.take()
+            line.send(*[wire.GiveNodesInNetwork("", wire.History())] * 3)
+            self.assertEqual(len(line.take_kind(wire.NodesInNetwork)), answers)
+            line.send(wire.GiveNodesInNetwork(""))
+            self.assertEqual(len(line.take_kind(wire.NodesInNetwork)), 1)
 
     def test_given_by_pages(self) -> None:
         """It is looked up once for all pages, and forgotten with the last one, or with the link."""

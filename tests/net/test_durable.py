@@ -6,17 +6,21 @@ import os
 from itertools import pairwise
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.testing import RaisingMemoryReactor
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.net.memory import Net
 from tests.net.test_service import encoded
-from twisted_p2p.core.actions import Changed, Deliver, Dial, Kind
+from twisted_p2p.core.actions import CURSOR_BITS, ENTRY_END, Changed, Deliver, Dial, Kind
 from twisted_p2p.core.config import LAN
 from twisted_p2p.errors import CannotListen, DataDirError, LogError
 from twisted_p2p.net.dialer import Dialer
 from twisted_p2p.net.service import RECOVER_FIRST, RECOVER_MAX, PeerService, Settings
+from twisted_p2p.reader import Bell, MessageReader
+from twisted_p2p.store import sqlitelog
+from twisted_p2p.store.datadir import DataDir
 
 
 class DurableCase(SynchronousTestCase):
@@ -108,6 +112,15 @@ class RestartTests(DurableCase):
         self.assertIn("messages.sqlite", str(error))
         self.crash(self.net.service(5060, data_dir=folder))
 
+    def test_other_network(self) -> None:
+        """A data directory is of one network: in another one all that it has would be a bad signature."""
+        self.crash(self.one)
+        error = self.assertRaises(LogError, self.net.service(5060, data_dir=self.folder, network="other").start)
+        self.assertIn("of the network p2p, not of other", str(error))
+        again = self.net.service(5060, data_dir=self.folder)
+        again.start()
+        self.crash(again)
+
     def test_alone(self) -> None:
         """What is broadcast alone is kept, too."""
         folder = self.mktemp()
@@ -169,6 +182,49 @@ class FailureTests(DurableCase):
         self.assertEqual(self.heard(self.one), [b"[%b]" % encoded("before"), b"[%b]" % encoded("meanwhile")])
         self.assertEqual(self.heard(self.two), [b"[%b]" % encoded("after")])
 
+    def test_writes_nothing_else(self) -> None:
+        """Only the log is tried again: what else is in the data directory may fail for longer."""
+        self.break_disk()
+        self.assertRaises(LogError, self.one.broadcast, [encoded("lost")])
+        self.work()
+
+        def broken(*_: Any) -> None:
+            raise DataDirError("It is on a read-only disk.")
+
+        self.patch(DataDir, "say_pid", broken)
+        self.net.run(RECOVER_MAX + 30)
+        self.say(self.one, "after")
+        self.assertEqual(self.heard(self.two), [b"[%b]" % encoded("after")])
+
+    def test_reader_meanwhile(self) -> None:
+        """Who begins to read while the log is out of order goes on from its cursor once it works, and not from 0."""
+
+        def broken(*_: Any) -> Any:
+            raise LogError("The disk is full.")
+
+        async def take() -> None:
+            async for item in reader:
+                read.append(item)
+
+        read: list[Any] = []
+        bell = Bell(self.one)
+        self.say(self.two, "before")
+        bell.open()
+        self.one.sink = lambda told: bell.ring()
+        self.patch(sqlitelog, "connect", broken)
+        self.break_disk("commit")
+        self.assertRaises(LogError, self.one.broadcast, [encoded("lost")])
+        self.net.run(3)
+        reader = MessageReader(bell, self.one.peer, 1 << CURSOR_BITS | ENTRY_END, own=False)
+        taking = Deferred.fromCoroutine(take())
+        self.work()
+        self.net.run(RECOVER_MAX + 30)
+        self.say(self.two, "after")
+        self.net.run(1)
+        self.assertEqual([item.message for item in read], ["after"])
+        reader.close()
+        self.successResultOf(taking)
+
     def test_dials_again(self) -> None:
         """Nobody has to come to it: it looks for the others itself."""
         self.break_disk()
@@ -220,6 +276,30 @@ class FailureTests(DurableCase):
         left = self.one.leave()
         self.net.run(1)
         self.successResultOf(left)
+        self.assertIsNone(self.one._recovering)
+
+    def test_leaving(self) -> None:
+        """Where it fails while its peer leaves, that is the end, too: else it would come back, and never end."""
+        left = self.one.leave()
+        self.break_disk()
+        self.net.run(1)
+        self.successResultOf(left)
+        self.work()
+        self.net.run(RECOVER_MAX)
+        self.assertEqual((self.one._recovering, self.one._links), (None, {}))
+
+    def test_leave_when_told(self) -> None:
+        """Its application may stop it at the news."""
+        left = []
+
+        def told(change: Any) -> None:
+            if isinstance(change, Changed) and change.kind is Kind.LINK_DOWN:
+                left.append(self.one.leave())
+
+        self.one.sink = told
+        self.break_disk()
+        self.assertRaises(LogError, self.one.broadcast, [encoded("lost")])
+        self.successResultOf(left[0])
         self.assertIsNone(self.one._recovering)
 
     def test_connections_meanwhile(self) -> None:

@@ -15,8 +15,8 @@ from zope.interface.verify import verifyObject
 from twisted_p2p.core.actions import Dial, Hangup, Reason, Write
 from twisted_p2p.shell import IPeerShell
 from twisted_p2p.sim.checks import settles
-from twisted_p2p.sim.peer import SimPeer
-from twisted_p2p.sim.scenarios import SCENARIOS
+from twisted_p2p.sim.peer import Commit, SimPeer
+from twisted_p2p.sim.scenarios import SCENARIOS, say
 from twisted_p2p.sim.world import BEGINNING, WINDOW, World
 
 
@@ -486,6 +486,19 @@ class RepeatTests(SynchronousTestCase):
     def test_other_seed(self) -> None:
         """Another seed is another run."""
         self.assertNotEqual(digest(3), digest(4))
+
+
+class DiskTests(SynchronousTestCase):
+    """What is not committed is not kept."""
+
+    def test_nothing_to_do(self) -> None:
+        """A turn that has changed the log is committed, also if it asks for nothing: alone, one has nobody to tell."""
+        peer = World(0).add()
+        peer.start()
+        self.assertFalse(peer.log.is_changed)
+        peer.on_commit = lambda: Commit.DIES_BEFORE
+        say([peer])
+        self.assertEqual((peer.said, len(peer.log), peer.running), ([], 0, False))
 
 
 class NarrowLinkTests(SynchronousTestCase):

@@ -33,7 +33,7 @@ _OPERATION = st.one_of(
     st.tuples(st.just("move"), _STREAM, _NUMBER),
     st.tuples(st.just("keep_peer"), _NAME, _NUMBER),
     st.tuples(st.just("forget_peer"), _NAME),
-    st.tuples(st.just("keep"), _NAME, _NUMBER),
+    st.tuples(st.just("keep"), _NAME, st.none() | _NUMBER),
     st.tuples(st.just("expire"), _PAUSE),
 )
 _TURN = st.tuples(
@@ -135,9 +135,11 @@ class NaiveLog:
         """Drop a peer."""
         self.kept.peers.pop(peer, None)
 
-    def keep(self, name: str, value: int) -> None:
+    def keep(self, name: str, value: int | None) -> None:
         """Keep a number."""
-        self.kept.values[name] = value
+        self.kept.values.pop(name, None)
+        if value is not None:
+            self.kept.values[name] = value
 
     def expire(self, now: float) -> None:
         """Drop what retention no longer keeps."""

@@ -283,6 +283,8 @@ class LogSuite:
         log.forget_peer("nobody")
         log.keep_peer("p", b"newer", b"claim", 4.5)
         log.keep("epoch", 2**52)
+        log.keep("nothing", 1)
+        log.keep("nothing", None)
         log.commit()
         log, saved = self.again(log)
         self.assertEqual(saved.positions, {A: 4, B: 7})
@@ -290,8 +292,10 @@ class LogSuite:
         self.assertEqual((saved.values, saved.is_whole), ({"epoch": 2**52}, True))
         self.assertEqual((log.floor(A), seqs(log, A, 1), len(log), log.size), (1, [1, 2], 2, 20))
         log.forget(A)
+        log.keep("epoch", None)
         log.commit()
-        self.assertEqual(self.again(log)[1].positions, {B: 7})
+        saved = self.again(log)[1]
+        self.assertEqual((saved.positions, saved.values), ({B: 7}, {}))
 
     def test_uncommitted(self) -> None:
         """What was not committed is not there in the next life."""

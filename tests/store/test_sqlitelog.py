@@ -138,6 +138,22 @@ class CrashTests(Case):
         self.assertEqual((saved.is_whole, seqs(log, A, 1), log.last), (True, [1, 2], 2))
         self.assertEqual(filled(log, A, 3, 3).last, 3)
 
+    def test_not_loaded_again(self) -> None:
+        """While it can't be opened anew it knows how far it was: who begins to read then is not to begin at 0."""
+        log = filled(self.opened(Config(retention_count=2)), A, 1, 3)
+        log.append(A, 4, b"4", 0.0)
+        self.path.rename(self.folder / "elsewhere")
+        self.path.mkdir()
+        self.fails(log.load)
+        self.assertEqual((log.last, log.first), (3, 2))
+        self.fails(lambda: log.entries(0, MUCH), "is not open")
+        self.path.rmdir()
+        (self.folder / "elsewhere").rename(self.path)
+        log.load()
+        self.assertEqual((log.last, seqs(log, A, 2)), (3, [2, 3]))
+        log.close()
+        self.assertEqual((log.last, log.first), (0, 1))
+
 
 class LossTests(Case):
     """Whether the end can be missing."""

@@ -21,7 +21,7 @@ from twisted_p2p.core.broadcast import Flow, Spread
 from twisted_p2p.core.catchup import CatchUp
 from twisted_p2p.core.digest import BUCKETS, bucket_of, differing
 from twisted_p2p.core.links import Link, Links
-from twisted_p2p.core.membership import Membership
+from twisted_p2p.core.membership import Membership, TokenBuckets
 from twisted_p2p.core.positions import Positions
 from twisted_p2p.core.turn import Turn
 from twisted_p2p.core.wire import Digest, GiveNodesInNetwork, History, NodesInNetwork, Position, Roots
@@ -81,8 +81,14 @@ class AntiEntropy:
     """How much of what was broadcast before our join we want to have."""
     _histories: dict[int, dict[Stream, int]] = attrs.field(factory=dict)
     """For each link whose end asks for history: where each stream begins in it."""
+    _lookups: TokenBuckets = attrs.field(init=False)
+    """Of histories, for all who ask together: each costs the asking end next to nothing."""
     _after: str = ""
     """Up to where the pages of the baseline have come; whoever is asked next goes on from there."""
+
+    def __attrs_post_init__(self) -> None:
+        config = self.turn.config
+        self._lookups = TokenBuckets(config.histories_burst, config.histories_interval)
 
     def start(self) -> None:
         """Compare now and then from now on."""
@@ -214,7 +220,7 @@ class AntiEntropy:
 
     def give_nodes(self, link: Link, frame: GiveNodesInNetwork) -> None:
         """Answer with a page of the directory and of our positions, in the order of peer ids."""
-        if not self.has_baseline:
+        if not (self.has_baseline and self._may_look_up(link, frame)):
             self.turn.counts["baseline_not_given"] += 1
             return
         peers, streams = list[str](), list[Position]()
@@ -231,6 +237,15 @@ class AntiEntropy:
         begins = self._history(link, frame, following is None)
         history = [(origin, epoch, begins[origin, epoch]) for origin, epoch, _ in streams if (origin, epoch) in begins]
         self.links.send(link, NodesInNetwork(page.nodes, page.claims, streams, following, history=history))
+
+    def _may_look_up(self, link: Link, frame: GiveNodesInNetwork) -> bool:
+        """Whether it is not too much; who gets no answer asks another one, or once more."""
+        if frame.history is None or link.id in self._histories:
+            return True
+        if not self._lookups.has("", self.turn.now):
+            return False
+        self._lookups.take("", self.turn.now)
+        return True
 
     def _history(self, link: Link, frame: GiveNodesInNetwork, is_last: bool) -> dict[Stream, int]:
         """Where streams begin in the history that is asked for; looked up once for all pages."""
@@ -265,8 +280,9 @@ class AntiEntropy:
                 if is_new and self.spread.may_begin((origin, epoch)):
                     first = begins.get((origin, epoch), position) if self.wanted else position
                     if first < position:
-                        self.spread.replay[origin, epoch] = position
-                    self.spread.begin_at((origin, epoch), min(first, position))
+                        self.spread.begin_replayed((origin, epoch), first, position)
+                    else:
+                        self.spread.begin_at((origin, epoch), position)
             if frame.next is None:
                 self._adopted()
             elif frame.next > self._after:

@@ -10,7 +10,7 @@ with us. Absent means level: the next bundle goes out at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import attrs
 
@@ -42,6 +42,9 @@ class Flow:
     grafts_sent: int = 0
     grafts_heard: int = 0
 
+
+_REPLAY = "replay "
+"""Before a stream's origin and epoch, under which the log keeps up to where it is replayed."""
 
 Held = dict[int, tuple[Broadcast, bytes]]
 """Bundles of one stream that arrived before their elders, by seq."""
@@ -103,6 +106,14 @@ class Spread:
             self.unproven = unproven or self.positions.of(self.own)
         else:
             self.epoch = max(int(self.turn.now * 1000), epoch + 1)
+
+    def resume_replay(self, values: Mapping[str, int]) -> None:
+        """What is still to come of what was broadcast before our join is replayed in this life, too."""
+        for name, position in values.items():
+            if name.startswith(_REPLAY):
+                origin, epoch = name.removeprefix(_REPLAY).split()
+                if self.positions.of((origin, int(epoch))) < position:
+                    self.replay[origin, int(epoch)] = position
 
     def prove(self, position: int) -> bool:
         """The first neighbour of this life is at this position of our own stream; whether we have fallen behind.
@@ -381,6 +392,12 @@ class Spread:
         early = self._early.get(stream)
         if early is not None:
             self._release(stream, early)
+
+    def begin_replayed(self, stream: Stream, first: int, position: int) -> None:
+        """A stream begins at `first`, and what is before `position` was broadcast before our join."""
+        self.replay[stream] = position
+        self.log.keep(f"{_REPLAY}{stream[0]} {stream[1]}", position)
+        self.begin_at(stream, first)
 
     def as_far(self, link: Link, stream: Stream, position: int) -> None:
         """The other end is as far as we are, or further: it need not be told; if level, the next bundle is pushed."""

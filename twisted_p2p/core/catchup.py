@@ -341,6 +341,10 @@ class CatchUp:
             self.turn.counts["graft_by_stranger"] += 1
             return
         flow.eager, flow.grafts_heard = True, frame.n
+        if not flow.live:
+            # Nothing goes out before the first comparison: it may tell that our log is an old copy.
+            self.turn.counts["graft_too_early"] += 1
+            return
         for origin, epoch, position in frame.streams:
             stream = (origin, epoch)
             if not self.positions.knows(stream):

@@ -114,7 +114,8 @@ class Config:
     max_streams: int = 100_000
     """Positions kept. Over it bundles of unknown streams are dropped and counted."""
     max_epochs: int = 100
-    """Streams of one origin. It begins one each time it loses its log; over the bound they are dropped and counted."""
+    """Streams of one origin. It begins one each time it loses its log, or its end; over the bound they are dropped and
+    counted. Those before the newest half are forgotten once they have rested for twice the retention's age."""
     max_wants: int = 10_000
     """Streams that are asked for at once; the others wait for the next comparison."""
     max_peers: int = 20_000
@@ -126,6 +127,10 @@ class Config:
     introductions_burst: int = 1_000
     introductions_interval: float = 1.0
     """The same for unknown peers of which one neighbour tells. Bitcoin's burst; a thousand may join at once."""
+    histories_burst: int = 5
+    histories_interval: float = 2.0
+    """Newcomers for whom it is looked up where their history begins: so many at once, then one each interval. In a log
+    of a million bundles that takes half a second, and it was asked for in a hundred bytes."""
     page: int = 300
     """Directory entries or positions in one frame: some 100 KiB, and below `line_max` whatever the entries hold."""
     control_max: int = 33_554_432

@@ -180,7 +180,10 @@ class Membership:
         return _encode(entry.record), claim, entry.since
 
     def restore(self, peers: Iterable[tuple[bytes, bytes | None, float]]) -> int:
-        """Go on from what was kept; our own last incarnation, or 0. The application is told of those who are alive."""
+        """Go on from what was kept; our own last incarnation, or 0. The application is told of those who are alive.
+
+        Where that is more than a sample may hold now, some are forgotten, the departed first.
+        """
         incarnation = 0
         for record, claim, since in peers:
             entry = Entry(_decode_record(record), None if claim is None else _decode_claim(claim), since)
@@ -188,9 +191,26 @@ class Membership:
                 incarnation = entry.record.incarnation
             else:
                 self._store(entry)
-                self._tell(None, entry)
         self.changed.clear()
+        if self.is_sample:
+            spare = [*self._departed, *self._living.draw(self.turn.rng)]
+            for peer in spare[: max(0, len(self.entries) - self.turn.config.max_known)]:
+                self._forget(peer)
+        for entry in self.entries.values():
+            self._tell(None, entry)
         return incarnation
+
+    def give_up(self, peers: Iterable[tuple[bytes, bytes | None, float]]) -> tuple[int, list[tuple[str, int]]]:
+        """Forget all that was kept; our own last incarnation, or 0, and where others were that were alive."""
+        incarnation, addresses = 0, list[tuple[str, int]]()
+        for kept, claim, _ in peers:
+            record = _decode_record(kept)
+            self.changed[record.peer] = None
+            if record.peer == self.signer.peer:
+                incarnation = record.incarnation
+            elif claim is None and record.state != LEFT:
+                addresses.append((record.ip_addr, record.port))
+        return incarnation, addresses
 
     # --- our own record
 
@@ -403,13 +423,13 @@ class Membership:
         sig = self.signer.sign(wire.claim_bytes(self.network, peer, incarnation, accuser, time))
         self.merge(claims=[Claim(peer, incarnation, accuser, time, sig)])
 
-    def expire(self) -> int:
-        """Forget those who departed long ago; how many there were."""
-        now = self.turn.now
-        oldest = now - self.turn.config.departed_keep
-        gone = [peer for peer in self._departed if self.entries[peer].since < oldest]
+    def expire(self) -> dict[str, float]:
+        """Forget those who departed long ago; who, and when that was due."""
+        now, keep = self.turn.now, self.turn.config.departed_keep
+        due = {peer: self.entries[peer].since + keep for peer in self._departed}
+        gone = {peer: at for peer, at in due.items() if at < now}
         for peer in gone:
             self._forget(peer)
         for buckets in (self._accusations, self._renewals, self._introductions):
             buckets.expire(now)
-        return len(gone)
+        return gone

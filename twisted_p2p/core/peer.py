@@ -7,7 +7,7 @@ while those are being performed. It makes no input or output of its own, so a ru
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -27,12 +27,20 @@ from twisted_p2p.core.positions import Positions
 from twisted_p2p.core.shuffle import Shuffles
 from twisted_p2p.core.tree import Tree
 from twisted_p2p.core.turn import Turn
+from twisted_p2p.errors import LogError
 from twisted_p2p.interfaces import IMessageLog, ISigner, IVerifier, Stream
 
 _HOUSEKEEPING = 60.0
 _EXPIRE_PAUSE = 0.05
 _LEAVE_POLL = 0.05
 _KEPT = ("epoch", "unproven", "member")
+_SEEN = "seen"
+_FORMER = 8
+"""Addresses that are tried after so long beside those that were told."""
+_RESTS = "rests "
+"""Before a stream's origin and epoch, under which a log keeps since when it rests."""
+_NETWORK = "network "
+"""Before the name of its network, under which a log keeps that it is of that one."""
 
 
 class PeerCore:
@@ -108,6 +116,10 @@ class PeerCore:
         self.antientropy.wanted = history
         self._kept = (0, 0, 0)
         """Our epoch, from where on it is unproven, and whether we are a member, as the log has them."""
+        self._seen = 0
+        """When we were last up, in seconds since 1970, as the log has it."""
+        self._former: list[Address] = []
+        """Where some of those were whom we knew in the life before, if that was too long ago to know them still."""
         self._meeting = False
         """We are in a network, and are to meet another one."""
         self._leaving = self._left = False
@@ -126,7 +138,7 @@ class PeerCore:
         """Begin a life at this address: where the log's last one ended, or as a network of one.
 
         Raises:
-            LogError
+            LogError: the log fails, or is of another network.
         """
         self.turn.timers.advance(now, self.config.stall)
         returns = self._resume(address)
@@ -142,14 +154,66 @@ class PeerCore:
     def _resume(self, address: Address) -> bool:
         """Go on from what the log has kept; whether we were a member, and only need to meet the others again."""
         saved = self.log.load()
-        self.positions.restore(saved.positions)
-        self.membership.introduce(*address, above=self.membership.restore(saved.peers))
-        epoch, unproven, was_member = (saved.values.get(name, 0) for name in _KEPT)
-        self.spread.resume(epoch, saved.is_whole, unproven)
+        self._claim_log(saved.values)
+        is_forgotten = self._is_forgotten(saved.values)
+        was_member = bool(saved.values.get("member")) and not is_forgotten
+        if not was_member:
+            self._drop_positions(saved.positions, own=is_forgotten)
+        self.positions.restore(saved.positions, self._resting(saved.values))
+        if is_forgotten:
+            incarnation, addresses = self.membership.give_up(saved.peers)
+            self._former = self.turn.rng.sample(addresses, min(_FORMER, len(addresses)))
+        else:
+            incarnation = self.membership.restore(saved.peers)
+        self.membership.introduce(*address, above=incarnation)
+        is_whole = saved.is_whole and not is_forgotten
+        self.spread.resume(saved.values.get("epoch", 0), is_whole, saved.values.get("unproven", 0))
         if was_member:
+            self.spread.resume_replay(saved.values)
             self.membership.enter()
             self.antientropy.has_baseline = True
-        return bool(was_member)
+        return was_member
+
+    def _resting(self, values: Mapping[str, int]) -> dict[Stream, float]:
+        """Since when streams rest, in seconds since 1970; none longer than until now, if the clock was set back."""
+        found = dict[Stream, float]()
+        for name, since in values.items():
+            if name.startswith(_RESTS):
+                origin, epoch = name.removeprefix(_RESTS).split()
+                found[origin, int(epoch)] = min(since / 1000, self.turn.now)
+        return found
+
+    def _is_forgotten(self, values: Mapping[str, int]) -> bool:
+        """Whether we were away for so long that others may have forgotten streams that we know, our own among them.
+
+        If we told of them, all would be handed again what we have of them. So we come back as a newcomer, who may join
+        through those that it knew.
+        """
+        self._seen, config = values.get(_SEEN, 0), self.config
+        kept = config.departed_keep + 2 * config.retention_age - 2 * _HOUSEKEEPING
+        return self._seen > 0 and not self.membership.is_sample and self.turn.now - self._seen > kept
+
+    def _drop_positions(self, positions: dict[Stream, int], own: bool) -> None:
+        """Who was no member has taken nothing from others: where their streams were is not where they are now.
+
+        Args:
+            own: our own streams, too.
+        """
+        for stream in [stream for stream in positions if own or stream[0] != self.peer]:
+            del positions[stream]
+            self.log.forget(stream)
+
+    def _claim_log(self, values: Mapping[str, int]) -> None:
+        """A log is of one network: what was signed for it is a bad signature in any other."""
+        name = f"{_NETWORK}{self.network}"
+        others = [kept.removeprefix(_NETWORK) for kept in values if kept.startswith(_NETWORK) and kept != name]
+        if others:
+            raise LogError(
+                f"The log is of the network {others[0]}, not of {self.network}: "
+                "give that name, or another data directory."
+            )
+        if name not in values:
+            self.log.keep(name, 1)
 
     def join(self, addresses: Sequence[Address], now: float, genesis: bool = False) -> Actions:
         """Join a network through any of these addresses, which are dialled again whenever nobody is known there.
@@ -167,7 +231,7 @@ class PeerCore:
             self.antientropy.has_baseline = self.antientropy.alone = False
             self.member_since = None
             self.membership.withdraw()
-            self.join_steps.start([*addresses])
+            self.join_steps.start([*dict.fromkeys([*addresses, *self._former])])
         elif not genesis and self.member_since is None:
             self.join_steps.start([*addresses])
         elif self.detection.meet_genesis():
@@ -283,6 +347,10 @@ class PeerCore:
         for stream in self.positions.moved:
             self.log.move(stream, self.positions.of(stream))
         self.positions.moved.clear()
+        for stream in self.positions.rested:
+            since = self.positions.rests_since(stream)
+            self.log.keep(f"{_RESTS}{stream[0]} {stream[1]}", None if since is None else int(since * 1000))
+        self.positions.rested.clear()
         for peer in self.membership.changed:
             kept = self.membership.kept(peer)
             if kept is None:
@@ -462,9 +530,14 @@ class PeerCore:
         """Retention, and the memory of those who departed long ago."""
         self.turn.timers.after(_HOUSEKEEPING, self._keep_house)
         self._expire()
-        self.turn.counts["forgotten"] += self.membership.expire()
+        # If the clock is set back, the later time counts.
+        self._seen = max(self._seen, int(self.turn.now))
+        self.log.keep(_SEEN, self._seen)
+        gone = self.membership.expire()
+        self.turn.counts["forgotten"] += len(gone)
         if not self.membership.is_sample:
-            for stream in self.positions.expire(self.membership.entries, self.turn.now, self.config.retention_age):
+            known, age, epochs = self.membership.entries, self.config.retention_age, self.config.max_epochs // 2
+            for stream in self.positions.expire(known, self.turn.now, age, gone, epochs):
                 self.log.forget(stream)
 
     def _expire(self) -> None:

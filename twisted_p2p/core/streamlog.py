@@ -236,7 +236,7 @@ class MemoryLog:
         """Drop what is known of a peer."""
         self._keep("peer", self._peers, peer, None)
 
-    def keep(self, name: str, value: int) -> None:
+    def keep(self, name: str, value: int | None) -> None:
         """Keep a number under a name."""
         self._keep("value", self.saved.values, name, value)
 
@@ -246,9 +246,14 @@ class MemoryLog:
 
     # --- turns
 
+    @property
+    def is_changed(self) -> bool:
+        """Whether this turn has said anything."""
+        return bool(self._new or self._before)
+
     def commit(self) -> None:
         """Memory fails nobody."""
-        self.saved.is_whole |= bool(self._new or self._before)
+        self.saved.is_whole |= self.is_changed
         self._new.clear()
         self._before.clear()
 

@@ -141,9 +141,12 @@ class PeerService(MultiService):
         Raises:
             CannotListen: the port is taken, or the interface is not ours.
             LogError: the log can't be opened.
+            DataDirError: it can't be noted in the data directory who has it.
         """
         try:
             self._listen()
+            if self._data_dir is not None:
+                self._data_dir.say_pid()
             self._start_core()
         except P2PError:
             self._let_go()
@@ -190,8 +193,6 @@ class PeerService(MultiService):
 
     def _start_core(self) -> None:
         """Go on where the log ends; raises LogError."""
-        if self._data_dir is not None:
-            self._data_dir.say_pid()
         actions = self.core.start(self.address, self._now())
         self.message_log.commit()
         self._run(lambda now: actions)
@@ -216,7 +217,7 @@ class PeerService(MultiService):
             self._leaving = Deferred()
             if self.failure is None:
                 self._run(self.core.leave)
-            if self.failure is not None:
+            else:
                 self._close()
         return self._leaving
 
@@ -272,10 +273,6 @@ class PeerService(MultiService):
     def _fail(self, error: LogError) -> None:
         """The core has said what the log has not kept: drop it, stand still, and begin anew once the log works."""
         self.failure = error
-        now = float(self.clock.seconds())
-        has_worked = self._works_since is not None and now - self._works_since > RECOVER_MAX
-        self._pause, self._works_since = RECOVER_FIRST if has_worked else min(2 * self._pause, RECOVER_MAX), None
-        self.log.critical("{error} This peer stands still, and tries again in {n:g} s.", error=error, n=self._pause)
         self.message_log.rollback()
         neighbours, links = [*self.core.overlay.active], [*self._links.values()]
         self._stop_running()
@@ -284,6 +281,17 @@ class PeerService(MultiService):
             link.transport.abortConnection()
         for peer in neighbours:
             self.sink(Changed(Kind.LINK_DOWN, peer, reason=Reason.LOG_FAILED.value))
+        if self._leaving is None:
+            self._recover_later(error)
+        else:
+            self.log.critical("{error} This peer ends without having taken leave.", error=error)
+            self._close()
+
+    def _recover_later(self, error: LogError) -> None:
+        now = float(self.clock.seconds())
+        has_worked = self._works_since is not None and now - self._works_since > RECOVER_MAX
+        self._pause, self._works_since = RECOVER_FIRST if has_worked else min(2 * self._pause, RECOVER_MAX), None
+        self.log.critical("{error} This peer stands still, and tries again in {n:g} s.", error=error, n=self._pause)
         self._recovering = self.clock.callLater(self._pause, self._recover)
 
     def _recover(self) -> None:

@@ -247,7 +247,7 @@ class SimPeer:
             self._waiting.append(lambda: self.do(call))
             return False
         actions = call(self._steady.read(self._wall()))
-        is_kept = not actions or self._commit()
+        is_kept = not (actions or self.log.is_changed) or self._commit()
         if not self.running:
             return is_kept
         self._note_republished()

@@ -82,7 +82,7 @@ class SqliteLog:
     # What this turn has said.
     _rows: list[tuple[int, int, int, int, float, bool, bytes | None]] = attrs.field(factory=list)
     _peers: dict[str, tuple[bytes, bytes | None, float] | None] = attrs.field(factory=dict)
-    _values: dict[str, int] = attrs.field(factory=dict)
+    _values: dict[str, int | None] = attrs.field(factory=dict)
     _before: dict[Stream, _Held | None] = attrs.field(factory=dict)
     """The streams that it touched, as they were."""
     _committed: _Totals = attrs.field(factory=_Totals)
@@ -153,15 +153,16 @@ class SqliteLog:
                 self._undo(self._database)
                 life.end(self._database)
         self._let_go()
+        self._totals, self._committed = _Totals(), _Totals()
         self._is_open = False
 
     def _let_go(self) -> None:
-        """Close the file, and forget what was read from it."""
+        """Close the file, and forget what was read from it, but for the totals: readers go by `last` meanwhile."""
         database, self._database = self._database, None
         if database is not None:
             with contextlib.suppress(sqlite3.Error):
                 database.close()
-        self._totals, self._committed = _Totals(), _Totals()
+        self._totals = attrs.evolve(self._committed)
         self._streams.clear()
         self._names.clear()
         self._end_turn()
@@ -254,8 +255,11 @@ class SqliteLog:
                 database.execute("DELETE FROM peers WHERE peer = ?", (peer,))
             else:
                 database.execute("INSERT OR REPLACE INTO peers VALUES (?, ?, ?, ?)", (peer, *known))
-        for kept in self._values.items():
-            database.execute("INSERT OR REPLACE INTO kept VALUES (?, ?)", kept)
+        for name, value in self._values.items():
+            if value is None:
+                database.execute("DELETE FROM kept WHERE name = ?", (name,))
+            else:
+                database.execute("INSERT OR REPLACE INTO kept VALUES (?, ?)", (name, value))
         database.execute(
             "UPDATE state SET last = ?, first = ?, count = ?, size = ?, whole = 1", attrs.astuple(self._totals)
         )
@@ -491,6 +495,6 @@ class SqliteLog:
         """Drop what is known of a peer."""
         self._peers[peer] = None
 
-    def keep(self, name: str, value: int) -> None:
+    def keep(self, name: str, value: int | None) -> None:
         """Keep a number under a name."""
         self._values[name] = value
