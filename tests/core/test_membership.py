@@ -562,8 +562,8 @@ class OwnTests(SynchronousTestCase):
         self.assertEqual(directory.news(), [directory.members.own])
 
     def test_two_with_one_key(self) -> None:
-        """Two processes with one key would contradict each other for ever: each answers a few times, then once a minute,
-        but at once where the other one has left, or is held to have failed. Each is told of the other."""
+        """Two processes with one key would contradict each other for ever: each answers a few times, then once a
+        minute, but at once where the other one has left, or is held to have failed. Each is told of the other."""
         directory, twin = Directory(), Puppet(0x80)
         met: list[None] = []
         directory.members.on_twin = lambda: met.append(None)
