@@ -353,13 +353,19 @@ class Node(Service):
         self._bell.ring()
 
     def _forked(self, fork: Fork) -> None:
-        self.log.warn(
-            "{peer} has broadcast two different bundles with the number {seq} in its stream {epoch}: two processes "
-            "have its key. The first that came is kept.",
-            peer=fork.origin,
-            seq=fork.seq,
-            epoch=fork.epoch,
-        )
+        if fork.origin == self.peer:
+            self.log.warn(
+                "Another process has the key of this peer, or its log is an older copy. It goes on in a stream of its "
+                "own. Run each data directory, and each copy of it, in one process only."
+            )
+        else:
+            self.log.warn(
+                "{peer} has broadcast two different bundles with the number {seq} in its stream {epoch}: two processes "
+                "have its key. The first that came is kept.",
+                peer=fork.origin,
+                seq=fork.seq,
+                epoch=fork.epoch,
+            )
         for on_fork in self._on_fork:
             self._call(on_fork, fork)
 

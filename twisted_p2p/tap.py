@@ -352,8 +352,9 @@ class PeerProcess(Service):
 
     def _exit(self, text: str) -> NoReturn:
         if self._options.is_daemon:
-            # It has no standard error any more.
+            # It has no standard error any more. The command that waits for it quotes only the beginning.
             _log.critical("{text}", text=text)
+            text = text.replace(f"{self._options['data-dir']}{os.sep}", "")
         elif self._stderr is not None:
             print(f"p2p: {text}", file=self._stderr, flush=True)
         raise CannotStart(text)

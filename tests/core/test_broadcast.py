@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.core.puppet import BEGINNING, OWN, Line, Puppet, Stage, message, seqs_in
+from tests.core.puppet import BEGINNING, NETWORK, OWN, Line, Puppet, Stage, message, seqs_in
 from twisted_p2p.core import wire
-from twisted_p2p.core.actions import Reason, Write
+from twisted_p2p.core.actions import Fork, Reason, Write
 from twisted_p2p.core.config import LAN, Config
 
 BUNDLE = "p2p bundle"
@@ -282,6 +282,38 @@ class ForkTests(SpreadCase):
         self.assertEqual(self.epochs("b"), [1])
         self.to_alice.send_lines(self.own(1, "not by us"))
         self.assertEqual(self.epochs("c"), [1])
+
+    def say_elsewhere(self) -> None:
+        """A record comes that another process has made with our key."""
+        own = self.stage.core.membership.own
+        data = wire.record_bytes(NETWORK, OWN, own.incarnation + 1, "alive", "10.9.9.9", 1, "")
+        sig = self.stage.core.spread.signer.sign(data)
+        record = wire.Record(OWN, own.incarnation + 1, "alive", "10.9.9.9", 1, sig)
+        self.to_alice.send(wire.JoinedInNetwork(record))
+
+    def test_twin_is_seen(self) -> None:
+        """A record of ours from another process is enough: before two bundles have one number we begin a new stream,
+        once, and the application is told."""
+        self.assertEqual(self.epochs("a"), [0])
+        self.stage.pass_time(5)
+        self.say_elsewhere()
+        self.assertEqual(self.epochs("b"), [5000])
+        self.stage.pass_time(5)
+        self.say_elsewhere()
+        self.assertEqual(self.epochs("c"), [5000])
+        forks = [told for told in self.stage.changes if isinstance(told, Fork)]
+        self.assertEqual(forks, [Fork(OWN, int(BEGINNING * 1000), 2, b"", b"")])
+
+    def test_twin_is_seen_first(self) -> None:
+        """Where nobody has said yet how far our stream is, that comes first: our log may be an old copy."""
+        spread = self.stage.core.spread
+        self.assertEqual(self.epochs("a"), [0])
+        self.stage.pass_time(5)
+        spread.unproven = 2
+        self.say_elsewhere()
+        self.assertEqual(self.epochs("b"), [0])
+        self.assertFalse(spread.prove(2))
+        self.assertEqual(self.epochs("c"), [5000])
 
     def test_own_bundle_comes_back(self) -> None:
         """One that we have made is no fork."""

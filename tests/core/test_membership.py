@@ -561,6 +561,28 @@ class OwnTests(SynchronousTestCase):
         self.assertEqual(directory.members.entries[OWN].status, ALIVE)
         self.assertEqual(directory.news(), [directory.members.own])
 
+    def test_two_with_one_key(self) -> None:
+        """Two processes with one key would contradict each other for ever: each answers a few times, then once a
+        minute, but at once where the other one has left, or is held to have failed. Each is told of the other."""
+        directory, twin = Directory(), Puppet(0x80)
+        met: list[None] = []
+        directory.members.on_twin = lambda: met.append(None)
+        directory.merge(record(ALICE, NOW_MS))
+        for _ in range(10):
+            directory.merge(record(twin, directory.members.own.incarnation + 1))
+        counts = directory.turn.counts
+        self.assertEqual((counts["refuted"], counts["own_records_over_rate"], len(met)), (3, 7, 10))
+        directory.pass_time(60)
+        directory.merge(record(twin, directory.members.own.incarnation + 1))
+        self.assertEqual(counts["refuted"], 4)
+        directory.merge(record(twin, directory.members.own.incarnation + 1))
+        self.assertEqual(counts["refuted"], 4)
+        directory.merge(record(twin, directory.members.own.incarnation + 1, LEFT))
+        self.assertEqual(counts["refuted"], 5)
+        above = directory.members.own.incarnation + 1
+        directory.merge(record(twin, above), claim(ALICE, OWN, above))
+        self.assertEqual((counts["refuted"], directory.status(twin)), (6, ALIVE))
+
     def test_old_words_about_oneself(self) -> None:
         """An earlier word about oneself needs no answer."""
         directory = Directory()

@@ -35,9 +35,12 @@ FULL = Size(peers=50, hosts=20, pause=60.0)
 
 
 def pytest_configure() -> None:
-    """Shells have what they start in the background ignore Ctrl-C, and so would the peers, which are ended by it."""
+    """Shells have what they start in the background ignore Ctrl-C and SIGQUIT, and so would the peers, which are ended
+    by them."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGQUIT) is signal.SIG_IGN:
+        signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,9 +1,11 @@
 """The data directory: one peer at a time, its key, its version."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -217,9 +219,14 @@ class LockTests(Case):
             daemon = int(answer.readline())
             self.fails(f"(process {daemon})")
             os.kill(daemon, signal.SIGKILL)
-            # Its end of the pipe is closed when it is gone.
+            # Its end of the pipe is closed when it is gone, or is just going.
             self.assertEqual(answer.read(), "")
         os.close(go_on)
+        for _ in range(1000):
+            with contextlib.suppress(DataDirError):
+                self.opened()
+                return
+            threading.Event().wait(0.005)
         self.opened()
 
 

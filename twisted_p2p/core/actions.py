@@ -117,7 +117,8 @@ class Fork:
 
     Attributes:
         kept, other: the lines, each with its signature; together they prove it. `kept` is b"" where the stream is our
-            own, and has one more than we know of: our log is an old copy, or another process has our key.
+            own, and has one more than we know of: our log is an old copy, or another process has our key. Both are
+            b"" where all that has come is a record of ours that we have not made; `seq` is then our next one.
     """
 
     origin: str

@@ -79,6 +79,8 @@ class Spread:
     """
     replay: dict[Stream, int] = attrs.field(factory=dict)
     """Up to where the streams were when we joined, if we asked for what was before."""
+    _has_twin: bool = False
+    """Whether another process was found to have our key, by a record."""
     _forked: dict[Stream, None] = attrs.field(factory=dict)
     """Streams of which a fork was told."""
     flows: dict[int, Flow] = attrs.field(factory=dict)
@@ -123,6 +125,8 @@ class Spread:
         """
         first, self.unproven = self.unproven, 0
         if not first or position <= first:
+            if first and self._has_twin:
+                self._renew()
             return False
         old, lines = self.own, list[bytes]()
         while more := self.log.read(old, first + len(lines), self.turn.config.line_max):
@@ -136,6 +140,19 @@ class Spread:
         self._renew()
         self.publish([message for line in lines for message in wire.messages_of(line)])
         return True
+
+    def met_twin(self) -> None:
+        """A record of ours has come that we have not made: another process has our key, or our log is an old copy.
+
+        Go on in a stream of our own, before two bundles get the same number: once in a life, since the other process
+        does so, too. Where the first neighbour is still to say how far our stream is, that comes first.
+        """
+        if self._has_twin:
+            return
+        self._has_twin = True
+        self.turn.tell(Fork(*self.own, self.positions.of(self.own), b"", b""))
+        if not self.unproven:
+            self._renew()
 
     # --- publishing
 

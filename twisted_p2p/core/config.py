@@ -124,6 +124,10 @@ class Config:
     facts_interval: float = 1.0
     """Accusations by one peer, and new records of one: so many at once, then one each interval. In a mass failure of
     hundreds each survivor finds a few of the dead; who probes one peer every two seconds accuses no more often."""
+    own_records_burst: int = 3
+    own_records_interval: float = 60.0
+    """Records of ours that we have not made, and answer: another process has our key, and answers each of ours. A
+    guess: a restart with a clock that was wrong needs one answer, two processes are not to tell everybody for ever."""
     introductions_burst: int = 1_000
     introductions_interval: float = 1.0
     """The same for unknown peers of which one neighbour tells. Bitcoin's burst; a thousand may join at once."""

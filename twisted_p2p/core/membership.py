@@ -97,6 +97,8 @@ class Membership:
     verifier: IVerifier
     is_kept: Callable[[str], bool] = lambda peer: False
     """Whether a peer must stay in a sample: our neighbours do."""
+    on_twin: Callable[[], None] = lambda: None
+    """There is a record of ours that we have not made: another process has our key."""
     entries: dict[str, Entry] = attrs.field(factory=dict)
     changed: dict[str, None] = attrs.field(factory=dict)
     """Whose entries are to be kept."""
@@ -114,6 +116,8 @@ class Membership:
     """By accuser, and whether it accuses ourselves: else it could keep us from refuting by accusing others."""
     _renewals: TokenBuckets = attrs.field(init=False)
     """By peer: new records of one that is known."""
+    _twins: TokenBuckets = attrs.field(init=False)
+    """Records of ours that we have not made: each one that we answer is answered."""
     _introductions: TokenBuckets = attrs.field(init=False)
     """By neighbour: first records of others. In a sample they take the place of others: half of it at once at most."""
 
@@ -122,6 +126,7 @@ class Membership:
         self.digest = BucketDigest(self._text)
         self._accusations = TokenBuckets(config.facts_burst, config.facts_interval)
         self._renewals = TokenBuckets(config.facts_burst, config.facts_interval)
+        self._twins = TokenBuckets(config.own_records_burst, config.own_records_interval)
         introductions = config.max_known // 2 or config.introductions_burst
         self._introductions = TokenBuckets(introductions, config.introductions_interval)
 
@@ -292,13 +297,26 @@ class Membership:
         if claim is not None and entry is not None:
             self._accusations.take(self._accusation(claim), now)
         if record.peer == self.signer.peer:
-            if claim is not None or record_order(record) > record_order(self.own):
-                self._refute(record.incarnation)
+            self._merge_own(record, claim)
         elif entry is None or claim is not None or record is not entry.record:
             is_new = entry is None or record is not entry.record
             if self._admit(entry, record, claim) and is_new and key:
                 buckets.take(key, now)
         return True
+
+    def _merge_own(self, record: Record, claim: Claim | None) -> None:
+        """What others say of us has been checked: answer it. That we are alive, though elsewhere, is rationed."""
+        is_made_by_twin, now = record_order(record) > record_order(self.own), self.turn.now
+        if is_made_by_twin:
+            self.on_twin()
+        elif claim is None:
+            return
+        if claim is None and record.state != LEFT:
+            if not self._twins.has(record.peer, now):
+                self.turn.counts["own_records_over_rate"] += 1
+                return
+            self._twins.take(record.peer, now)
+        self._refute(record.incarnation)
 
     def _ration(self, record: Record, entry: Entry | None, source: str) -> tuple[TokenBuckets, str]:
         """By which bucket a new record is rationed; without a key: by none. Who comes itself needs no introduction."""

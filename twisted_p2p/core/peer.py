@@ -59,7 +59,14 @@ class PeerCore:
     ) -> None:
         turn = self.turn = Turn(config, rng)
         self.config, self.network, self.peer, self.log = config, network, signer.peer, log
-        self.membership = Membership(turn, network, signer, verifier, lambda peer: peer in self.overlay.active)
+        self.membership = Membership(
+            turn,
+            network,
+            signer,
+            verifier,
+            lambda peer: peer in self.overlay.active,
+            lambda: self.spread.met_twin(),
+        )
         self.positions = Positions()
         self.links = Links(
             turn,
