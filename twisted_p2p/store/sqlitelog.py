@@ -33,6 +33,10 @@ class _Held:
     newest: int = 0
     """The number of the newest bundle."""
 
+    def copy(self) -> _Held:
+        """As it is now."""
+        return _Held(self.id, self.position, self.floor, self.next, self.newest)
+
 
 @attrs.define
 class _Totals:
@@ -43,9 +47,13 @@ class _Totals:
     count: int = 0
     size: int = 0
 
+    def copy(self) -> _Totals:
+        """As they are now."""
+        return _Totals(self.last, self.first, self.count, self.size)
+
 
 @implementer(IMessageLog)
-@attrs.define(eq=False)
+@attrs.define(eq=False, on_setattr=attrs.setters.NO_OP)  # `path` and `synchronous` are checked once, not each turn's sums
 class SqliteLog:
     """Bundles by stream and seq in a file, with retention by age, number and bytes; used in one thread.
 
@@ -203,7 +211,7 @@ class SqliteLog:
         """What is held of a stream, to be changed in this turn."""
         held = self._streams.get(stream)
         if stream not in self._before:
-            self._before[stream] = None if held is None else attrs.evolve(held)
+            self._before[stream] = None if held is None else held.copy()
         if held is None:
             held = self._streams[stream] = _Held(self._next_id)
             self._names[held.id] = stream
@@ -257,7 +265,8 @@ class SqliteLog:
         for kept in self._values.items():
             database.execute("INSERT OR REPLACE INTO kept VALUES (?, ?)", kept)
         database.execute(
-            "UPDATE state SET last = ?, first = ?, count = ?, size = ?, whole = 1", attrs.astuple(self._totals)
+            "UPDATE state SET last = ?, first = ?, count = ?, size = ?, whole = 1",
+            (self._totals.last, self._totals.first, self._totals.count, self._totals.size),
         )
 
     def rollback(self) -> None:
@@ -276,7 +285,7 @@ class SqliteLog:
             if before is not None:
                 self._streams[stream] = before
                 self._names[before.id] = stream
-        self._totals = attrs.evolve(self._committed)
+        self._totals = self._committed.copy()
         self._end_turn()
 
     def _undo(self, database: sqlite3.Connection) -> None:
@@ -284,7 +293,7 @@ class SqliteLog:
             database.execute("ROLLBACK")
 
     def _end_turn(self) -> None:
-        self._committed = attrs.evolve(self._totals)
+        self._committed = self._totals.copy()
         self._failure = None
         for said in (self._rows, self._peers, self._values, self._before):
             said.clear()
