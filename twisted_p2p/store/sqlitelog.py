@@ -19,6 +19,8 @@ from twisted_p2p.store.lookup import first_since, lowest_seq, number_of
 
 SLICE = 2_000
 """Entries that one turn drops at most."""
+_ROOM = 1024
+"""A full log makes room for its so many-th part at once, which is cheaper than for each bundle that comes."""
 _PAGE = 10_000
 
 
@@ -413,14 +415,17 @@ class SqliteLog:
     def expire(self, now: float) -> bool:
         """Drop what retention no longer keeps, oldest arrivals first, but so many at a time only."""
         oldest = now - self.config.retention_age
+        count, size = self.config.retention_count, self.config.retention_bytes
+        if self._is_full():
+            count, size = count - count // _ROOM, size - size // _ROOM
         dropped: list[tuple[int]] = []
         is_more = False
         with self._reading() as database:
             columns = "number, stream, seq, arrived, length(line)"
             wanted = f"SELECT {columns} FROM entries WHERE number >= ? ORDER BY number"
             with contextlib.closing(database.execute(wanted, (self._totals.first,))) as rows:
-                for passed, (number, name, seq, arrived, size) in enumerate(rows):
-                    if arrived >= oldest and not self._is_full():
+                for passed, (number, name, seq, arrived, length) in enumerate(rows):
+                    if arrived >= oldest and self._totals.count <= count and self._totals.size <= size:
                         break
                     is_more = passed == SLICE
                     if is_more:
@@ -428,8 +433,8 @@ class SqliteLog:
                     self._totals.first = number + 1
                     if self._pass(self._name(name), seq, number):
                         dropped.append((number,))
-                        self._totals.count -= size is not None
-                        self._totals.size -= size or 0
+                        self._totals.count -= length is not None
+                        self._totals.size -= length or 0
         if dropped:
             with self._writing() as database:
                 database.executemany("DELETE FROM entries WHERE number = ?", dropped)
