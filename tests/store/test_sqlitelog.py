@@ -17,7 +17,7 @@ from tests.store.test_logs import MUCH, A, B, filled, seqs, told
 from twisted_p2p.core.config import LAN, Config
 from twisted_p2p.errors import LogError
 from twisted_p2p.store.life import JUMP
-from twisted_p2p.store.sqlitelog import SLICE, SqliteLog
+from twisted_p2p.store.sqlitelog import _ROOM, SLICE, SqliteLog
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """
@@ -233,6 +233,17 @@ class RetentionTests(Case):
         self.assertEqual((log.floor(A), log.first, len(log)), (2 * SLICE + 10, 2 * SLICE + 11, 1))
         log.rollback()
         self.assertEqual((log.floor(A), log.first, len(log)), (SLICE + 1, SLICE + 1, SLICE + 10))
+
+    def test_room(self) -> None:
+        """A log that is full makes room for some bundles at once, not for each one that comes."""
+        log = self.opened(attrs.evolve(LAN, retention_count=4 * _ROOM))
+        seq, held = 4 * _ROOM, list[int]()
+        filled(log, A, 1, seq)
+        for _ in range(7):
+            seq += 1
+            filled(log, A, seq, seq)
+            held.append(4 * _ROOM - len(log))
+        self.assertEqual(held, [4, 3, 2, 1, 0, 4, 3])
 
     def test_just_a_slice(self) -> None:
         """There is no more to drop where the rest is not due."""
