@@ -19,6 +19,8 @@ from twisted_p2p.store.lookup import first_since, lowest_seq, number_of
 
 SLICE = 2_000
 """Entries that one turn drops at most."""
+SLICE_BYTES = 1_048_576
+"""Of what it drops; to drop a big bundle takes longer."""
 _ROOM = 1024
 """A full log makes room for its so many-th part at once, which is cheaper than for each bundle that comes."""
 _PAGE = 10_000
@@ -54,8 +56,9 @@ class _Totals:
         return _Totals(self.last, self.first, self.count, self.size)
 
 
+# Its arguments are checked once; to run converters and validators whenever a turn sets something costs too much.
 @implementer(IMessageLog)
-@attrs.define(eq=False, on_setattr=attrs.setters.NO_OP)  # `path` and `synchronous` are checked once, not each turn's sums
+@attrs.define(eq=False, on_setattr=attrs.setters.NO_OP)
 class SqliteLog:
     """Bundles by stream and seq in a file, with retention by age, number and bytes; used in one thread.
 
@@ -387,7 +390,7 @@ class SqliteLog:
             first = (
                 self._totals.first if age is None else first_since(database, now - age, self._totals.first, self.last)
             )
-            if count is not None:
+            if count is not None and count < len(self):
                 return self._newest(database, first, count)
             return {
                 stream: lowest_seq(database, held.id, range(held.floor, held.next), first)
@@ -419,7 +422,7 @@ class SqliteLog:
         if self._is_full():
             count, size = count - count // _ROOM, size - size // _ROOM
         dropped: list[tuple[int]] = []
-        is_more = False
+        is_more, least = False, self._totals.size - SLICE_BYTES
         with self._reading() as database:
             columns = "number, stream, seq, arrived, length(line)"
             wanted = f"SELECT {columns} FROM entries WHERE number >= ? ORDER BY number"
@@ -427,7 +430,7 @@ class SqliteLog:
                 for passed, (number, name, seq, arrived, length) in enumerate(rows):
                     if arrived >= oldest and self._totals.count <= count and self._totals.size <= size:
                         break
-                    is_more = passed == SLICE
+                    is_more = passed == SLICE or self._totals.size <= least
                     if is_more:
                         break
                     self._totals.first = number + 1
@@ -454,8 +457,9 @@ class SqliteLog:
         with self._writing() as database:
             wanted = "SELECT number, stream, length(line) FROM entries WHERE number < ? ORDER BY number LIMIT ?"
             rows = database.execute(wanted, (self._totals.first, SLICE)).fetchall()
+            least = self._totals.size - SLICE_BYTES
             for number, name, size in rows:
-                if not self._is_full():
+                if not self._is_full() or self._totals.size <= least:
                     break
                 self._touch(self._name(name)).floor = 0
                 self._totals.count -= 1
