@@ -1,10 +1,12 @@
 """Compare deliveries with a bare Twisted relay of the same libraries, in the same run.
 
-    python tests/bench/relay.py [--peers 8] [--messages 100000] [--size 100] [--rounds 3]
+    python tests/bench/relay.py [--peers 8] [--messages 100000] [--size 100] [--burst 500] [--rounds 3]
+                                [--systems bare memory full] [--folder DIR] [--json]
 
 One publisher, one process a peer, all on this machine. A delivery is one message handed to the application of one peer
 other than the publisher. The bare relay is the least that a Twisted overlay does: it floods JSON lines over three dials
 a peer, drops repeats by a set, joins its writes once a turn; it signs nothing, keeps nothing and repairs nothing.
+Ours are named after their log: in memory, or in a file in `--folder` with SQLite's setting off, normal or full.
 Trust the ratios, not the figures: they come from one machine in one run.
 """
 
@@ -12,13 +14,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-BURST = 500
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tests.bench.workers import Worker, machine, obey, say
+
+SYSTEMS = ("bare", "memory", "off", "normal", "full")
 
 
 class Bare:
@@ -97,25 +104,26 @@ class Bare:
         link.transport.write(b"\n".join(queue))
         self.links[link] = []
 
-    def publish(self, count: int, text: str, sent: int = 0) -> None:
+    def publish(self, count: int, text: str, burst: int, sent: int = 0) -> None:
         if self.paused:
-            self.reactor.callLater(0.001, self.publish, count, text, sent)
+            self.reactor.callLater(0.001, self.publish, count, text, burst, sent)
             return
-        for seq in range(sent, min(count, sent + BURST)):
+        for seq in range(sent, min(count, sent + burst)):
             self.seen.add((self.number, seq))
             self.forward(self.encode(self.shape(self.number, seq, text)), None)
-        if sent + BURST < count:
-            self.reactor.callLater(0, self.publish, count, text, sent + BURST)
+        if sent + burst < count:
+            self.reactor.callLater(0, self.publish, count, text, burst, sent + burst)
 
 
 class Ours:
-    """A peer of ours."""
+    """A peer of ours. `log`: "memory", or the setting of one in `folder`."""
 
-    def __init__(self, reactor: Any, number: int, took: Callable[[int], None]) -> None:
+    def __init__(self, reactor: Any, number: int, took: Callable[[int], None], log: str, folder: str) -> None:
         from twisted_p2p import Node
 
         self.number = number
-        self.node = Node(reactor, genesis=number == 0)
+        kept = {} if log == "memory" else {"data_dir": f"{folder}/{number}", "synchronous": log.upper()}
+        self.node = Node(reactor, genesis=number == 0, **kept)
         self.node.on_messages(lambda messages: took(len(messages)))
         self.node.startService()
         self.port = self.node.port
@@ -123,128 +131,108 @@ class Ours:
     def join(self, ports: list[int]) -> Any:
         return self.node.when_ready() if self.number == 0 else self.node.join_network("127.0.0.1", ports[0])
 
-    def publish(self, count: int, text: str, sent: int = 0) -> None:
+    def publish(self, count: int, text: str, burst: int, sent: int = 0) -> None:
         if sent < count:
-            done = self.node.broadcast_all([text] * min(BURST, count - sent))
-            done.addCallback(lambda _: self.publish(count, text, sent + BURST))
+            done = self.node.broadcast_all([text] * min(burst, count - sent))
+            done.addCallback(lambda _: self.publish(count, text, burst, sent + burst))
 
 
-def work(system: str, number: int) -> None:
-    """One peer: commands come as JSON lines on standard input, answers go to standard output."""
+def work(system: str, number: int, folder: str) -> None:
+    """One peer: commands come on standard input, answers go to standard output."""
     from twisted.internet import reactor
-    from twisted.internet.stdio import StandardIO
-    from twisted.protocols.basic import LineOnlyReceiver
 
     state = {"got": 0, "expected": 0, "cpu": 0.0}
-
-    def say(**answer: object) -> None:
-        print(json.dumps(answer), flush=True)
 
     def took(count: int) -> None:
         state["got"] += count
         if state["got"] == state["expected"]:
             say(done=time.monotonic(), cpu=time.process_time() - state["cpu"])
 
-    peer = (Ours if system == "ours" else Bare)(reactor, number, took)
+    def expect(command: dict[str, Any]) -> None:
+        state.update(got=0, expected=command["count"], cpu=time.process_time())
+        say(expect=True)
 
-    class Commands(LineOnlyReceiver):
-        delimiter = b"\n"
+    def publish(command: dict[str, Any]) -> None:
+        state["cpu"] = time.process_time()
+        peer.publish(command["count"], "x" * command["size"], command["burst"])
 
-        def lineReceived(self, line: bytes) -> None:
-            command = json.loads(line)
-            if command["do"] == "join":
-                peer.join(command["ports"]).addCallback(lambda _: say(joined=True))
-            elif command["do"] == "expect":
-                state.update(got=0, expected=command["count"], cpu=time.process_time())
-                say(ready=True)
-            elif command["do"] == "publish":
-                state["cpu"] = time.process_time()
-                peer.publish(command["count"], "x" * command["size"])
-            elif command["do"] == "cpu":
-                say(cpu=time.process_time() - state["cpu"])
-
-        def connectionLost(self, reason: object = None) -> None:
-            reactor.stop()
-
-    StandardIO(Commands())
+    peer = Bare(reactor, number, took) if system == "bare" else Ours(reactor, number, took, system, folder)
+    orders: dict[str, Callable[[dict[str, Any]], object]] = {
+        "join": lambda command: peer.join(command["ports"]).addCallback(lambda _: say(join=True)),
+        "expect": expect,
+        "publish": publish,
+        "cpu": lambda command: say(cpu=time.process_time() - state["cpu"]),
+    }
+    obey(orders, reactor.stop)
     say(port=peer.port)
     reactor.run()
 
 
-class Worker:
-    """A peer's process, seen from outside."""
-
-    def __init__(self, system: str, number: int) -> None:
-        argv = [sys.executable, __file__, "--work", system, str(number)]
-        self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.port: int = self.hear()["port"]
-
-    def tell(self, **command: object) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(command) + "\n")
-        self.process.stdin.flush()
-
-    def hear(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        answer: dict[str, Any] = json.loads(self.process.stdout.readline())
-        return answer
-
-    def end(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait(20)
-
-
-def measure(system: str, peers: int, messages: int, size: int) -> tuple[float, float]:
+def measure(system: str, options: argparse.Namespace) -> tuple[float, float]:
     """(deliveries a second, CPU microseconds a delivery) of one run."""
-    workers = [Worker(system, number) for number in range(peers)]
-    try:
-        ports = [worker.port for worker in workers]
-        for worker in workers:
-            worker.tell(do="join", ports=ports)
-            worker.hear()
-        time.sleep(1.5)  # let the overlay fill up, as it would have in real life
-        publisher, others = workers[1], [worker for worker in workers if worker is not workers[1]]
-        for worker in others:
-            worker.tell(do="expect", count=messages)
-            worker.hear()
-        begin = time.monotonic()
-        publisher.tell(do="publish", count=messages, size=size)
-        ends = [worker.hear() for worker in others]
-        publisher.tell(do="cpu")
-        cpu = sum(end["cpu"] for end in ends) + publisher.hear()["cpu"]
-        wall = max(end["done"] for end in ends) - begin
-    finally:
-        for worker in workers:
-            worker.end()
-    deliveries = messages * (peers - 1)
+    with tempfile.TemporaryDirectory(dir=options.folder) as inside:
+        workers = [Worker(__file__, "--work", system, number, inside) for number in range(options.peers)]
+        try:
+            ports = [worker.hear()["port"] for worker in workers]
+            for worker in workers:
+                worker.ask(do="join", ports=ports)
+            time.sleep(1.5)  # let the overlay fill up, as it would have in real life
+            publisher, others = workers[1], [worker for worker in workers if worker is not workers[1]]
+            for worker in others:
+                worker.ask(do="expect", count=options.messages)
+            begin = time.monotonic()
+            publisher.tell(do="publish", count=options.messages, size=options.size, burst=options.burst)
+            ends = [worker.hear() for worker in others]
+            cpu = sum(end["cpu"] for end in ends) + publisher.ask(do="cpu")["cpu"]
+            wall = max(end["done"] for end in ends) - begin
+        finally:
+            for worker in workers:
+                worker.end()
+    deliveries = options.messages * (options.peers - 1)
     return deliveries / wall, cpu / deliveries * 1e6
 
 
 def main() -> None:
-    """Run both in turn, and print the medians and their ratio."""
+    """Run all in turn, and print the medians and their ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peers", type=int, default=8)
     parser.add_argument("--messages", type=int, default=100_000)
     parser.add_argument("--size", type=int, default=100)
+    parser.add_argument("--burst", type=int, default=500, help="messages that are broadcast in one turn")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--work", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=SYSTEMS)
+    parser.add_argument("--folder", help="for the logs, on the disk to be measured")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--work", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.work:
-        work(options.work[0], int(options.work[1]))
+        system, number, folder = options.work
+        work(system, int(number), folder)
         return
-    found: dict[str, list[tuple[float, float]]] = {"bare": [], "ours": []}
+    found: dict[str, list[tuple[float, float]]] = {system: [] for system in options.systems}
     for _ in range(options.rounds):
         for system, runs in found.items():
-            runs.append(measure(system, options.peers, options.messages, options.size))
-            print(f"{system}: {runs[-1][0]:,.0f} deliveries a second, {runs[-1][1]:.2f} us of CPU each", flush=True)
-    middle = {system: sorted(runs)[len(runs) // 2] for system, runs in found.items()}
-    print(
-        f"medians: bare {middle['bare'][0]:,.0f}/s, {middle['bare'][1]:.2f} us;"
-        f" ours {middle['ours'][0]:,.0f}/s, {middle['ours'][1]:.2f} us;"
-        f" ratio of CPU ours/bare {middle['ours'][1] / middle['bare'][1]:.2f},"
-        f" of speed {middle['bare'][0] / middle['ours'][0]:.2f}"
-    )
+            runs.append(measure(system, options))
+            if not options.json:
+                print(f"{system}: {runs[-1][0]:,.0f} deliveries a second, {runs[-1][1]:.2f} us of CPU each", flush=True)
+    show(found, options.json)
+
+
+def show(found: dict[str, list[tuple[float, float]]], as_json: bool) -> None:
+    """The medians, and their ratios to the first system."""
+    middle = {
+        system: tuple(sorted(column)[len(runs) // 2] for column in zip(*runs, strict=True))
+        for system, runs in found.items()
+    }
+    if as_json:
+        names = ("a_second", "cpu_us")
+        rows = {system: dict(zip(names, values, strict=True)) for system, values in middle.items()}
+        print(json.dumps({"machine": machine(), "medians": rows, "runs": found}))
+        return
+    speed, cost = middle[next(iter(middle))]
+    print(f"{'log':>8}{'deliveries/s':>14}{'slower by':>11}{'us of CPU':>11}{'dearer by':>11}   ({machine()})")
+    for system, (a_second, cpu) in middle.items():
+        print(f"{system:>8}{a_second:>14,.0f}{speed / a_second:>11.2f}{cpu:>11.2f}{cpu / cost:>11.2f}")
 
 
 if __name__ == "__main__":

@@ -146,6 +146,14 @@ class FaultTests(NetworkCase):
 
     def test_replayed(self) -> None:
         """What was captured an hour ago is not handed over again, though no log holds it any more (row 74)."""
+        self.replay(restarts=False)
+
+    def test_replayed_after_a_restart(self) -> None:
+        """Nor is it in the next life of who had it: positions outlive the process as they outlive the bundles."""
+        self.replay(restarts=True)
+
+    def replay(self, restarts: bool) -> None:
+        """Messages are captured, and sent again an hour later."""
         self.begin(3, config=attrs.evolve(LAN, retention_age=300.0))
         speaker, liar, victim = self.members
         captured: list[bytes] = []
@@ -163,6 +171,10 @@ class FaultTests(NetworkCase):
         self.say(speaker)
         self.world.run(1)
         self.assertEqual(victim.log.floor(speaker.stream), 6)
+        if restarts:
+            victim.kill()
+            victim.restart()
+            self.world.run(10)
         link = liar.core.overlay.active[victim.peer].id
         self.world.write(liar, Write(link, list(dict.fromkeys(captured))))
         self.world.run(5)

@@ -17,7 +17,7 @@ from tests.store.test_logs import MUCH, A, B, filled, seqs, told
 from twisted_p2p.core.config import LAN, Config
 from twisted_p2p.errors import LogError
 from twisted_p2p.store.life import JUMP
-from twisted_p2p.store.sqlitelog import SLICE, SqliteLog
+from twisted_p2p.store.sqlitelog import _ROOM, SLICE, SLICE_BYTES, SqliteLog
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """
@@ -249,6 +249,34 @@ class RetentionTests(Case):
         self.assertEqual((log.floor(A), log.first, len(log)), (2 * SLICE + 10, 2 * SLICE + 11, 1))
         log.rollback()
         self.assertEqual((log.floor(A), log.first, len(log)), (SLICE + 1, SLICE + 1, SLICE + 10))
+
+    def test_room(self) -> None:
+        """A log that is full makes room for some bundles at once, not for each one that comes."""
+        log = self.opened(attrs.evolve(LAN, retention_count=4 * _ROOM))
+        seq, held = 4 * _ROOM, list[int]()
+        filled(log, A, 1, seq)
+        for _ in range(7):
+            seq += 1
+            filled(log, A, seq, seq)
+            held.append(4 * _ROOM - len(log))
+        self.assertEqual(held, [4, 3, 2, 1, 0, 4, 3])
+
+    def test_slices_of_big_bundles(self) -> None:
+        """Of big bundles fewer are dropped at a time, by age and by size."""
+        line = bytes(SLICE_BYTES // 8)
+        log = self.opened(attrs.evolve(LAN, retention_bytes=20 * len(line)))
+        for seq in range(1, 21):
+            log.append(A, seq, line, 0.0)
+        log.commit()
+        self.assertTrue(log.expire(1e9))
+        self.assertEqual((log.floor(A), len(log)), (9, 12))
+        log.commit()
+        log.config = attrs.evolve(LAN, retention_bytes=5 * len(line) // 2)
+        self.assertTrue(log.expire(0.0))
+        self.assertEqual((log.floor(A), len(log)), (17, 4))
+        log.commit()
+        self.assertFalse(log.expire(0.0))
+        self.assertEqual((log.floor(A), len(log)), (19, 2))
 
     def test_just_a_slice(self) -> None:
         """There is no more to drop where the rest is not due."""

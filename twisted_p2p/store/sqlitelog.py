@@ -19,6 +19,10 @@ from twisted_p2p.store.lookup import first_since, lowest_seq, number_of
 
 SLICE = 2_000
 """Entries that one turn drops at most."""
+SLICE_BYTES = 1_048_576
+"""Of what it drops; to drop a big bundle takes longer."""
+_ROOM = 1024
+"""A full log makes room for its so many-th part at once, which is cheaper than for each bundle that comes."""
 _PAGE = 10_000
 
 
@@ -33,6 +37,10 @@ class _Held:
     newest: int = 0
     """The number of the newest bundle."""
 
+    def copy(self) -> _Held:
+        """As it is now."""
+        return _Held(self.id, self.position, self.floor, self.next, self.newest)
+
 
 @attrs.define
 class _Totals:
@@ -43,9 +51,14 @@ class _Totals:
     count: int = 0
     size: int = 0
 
+    def copy(self) -> _Totals:
+        """As they are now."""
+        return _Totals(self.last, self.first, self.count, self.size)
 
+
+# Its arguments are checked once; to run converters and validators whenever a turn sets something costs too much.
 @implementer(IMessageLog)
-@attrs.define(eq=False)
+@attrs.define(eq=False, on_setattr=attrs.setters.NO_OP)
 class SqliteLog:
     """Bundles by stream and seq in a file, with retention by age, number and bytes; used in one thread.
 
@@ -204,7 +217,7 @@ class SqliteLog:
         """What is held of a stream, to be changed in this turn."""
         held = self._streams.get(stream)
         if stream not in self._before:
-            self._before[stream] = None if held is None else attrs.evolve(held)
+            self._before[stream] = None if held is None else held.copy()
         if held is None:
             held = self._streams[stream] = _Held(self._next_id)
             self._names[held.id] = stream
@@ -261,7 +274,8 @@ class SqliteLog:
             else:
                 database.execute("INSERT OR REPLACE INTO kept VALUES (?, ?)", (name, value))
         database.execute(
-            "UPDATE state SET last = ?, first = ?, count = ?, size = ?, whole = 1", attrs.astuple(self._totals)
+            "UPDATE state SET last = ?, first = ?, count = ?, size = ?, whole = 1",
+            (self._totals.last, self._totals.first, self._totals.count, self._totals.size),
         )
 
     def rollback(self) -> None:
@@ -280,7 +294,7 @@ class SqliteLog:
             if before is not None:
                 self._streams[stream] = before
                 self._names[before.id] = stream
-        self._totals = attrs.evolve(self._committed)
+        self._totals = self._committed.copy()
         self._end_turn()
 
     def _undo(self, database: sqlite3.Connection) -> None:
@@ -288,7 +302,7 @@ class SqliteLog:
             database.execute("ROLLBACK")
 
     def _end_turn(self) -> None:
-        self._committed = attrs.evolve(self._totals)
+        self._committed = self._totals.copy()
         self._failure = None
         for said in (self._rows, self._peers, self._values, self._before):
             said.clear()
@@ -380,7 +394,7 @@ class SqliteLog:
             first = (
                 self._totals.first if age is None else first_since(database, now - age, self._totals.first, self.last)
             )
-            if count is not None:
+            if count is not None and count < len(self):
                 return self._newest(database, first, count)
             return {
                 stream: lowest_seq(database, held.id, range(held.floor, held.next), first)
@@ -408,23 +422,26 @@ class SqliteLog:
     def expire(self, now: float) -> bool:
         """Drop what retention no longer keeps, oldest arrivals first, but so many at a time only."""
         oldest = now - self.config.retention_age
+        count, size = self.config.retention_count, self.config.retention_bytes
+        if self._is_full():
+            count, size = count - count // _ROOM, size - size // _ROOM
         dropped: list[tuple[int]] = []
-        is_more = False
+        is_more, least = False, self._totals.size - SLICE_BYTES
         with self._reading() as database:
             columns = "number, stream, seq, arrived, length(line)"
             wanted = f"SELECT {columns} FROM entries WHERE number >= ? ORDER BY number"
             with contextlib.closing(database.execute(wanted, (self._totals.first,))) as rows:
-                for passed, (number, name, seq, arrived, size) in enumerate(rows):
-                    if arrived >= oldest and not self._is_full():
+                for passed, (number, name, seq, arrived, length) in enumerate(rows):
+                    if arrived >= oldest and self._totals.count <= count and self._totals.size <= size:
                         break
-                    is_more = passed == SLICE
+                    is_more = passed == SLICE or self._totals.size <= least
                     if is_more:
                         break
                     self._totals.first = number + 1
                     if self._pass(self._name(name), seq, number):
                         dropped.append((number,))
-                        self._totals.count -= size is not None
-                        self._totals.size -= size or 0
+                        self._totals.count -= length is not None
+                        self._totals.size -= length or 0
         if dropped:
             with self._writing() as database:
                 database.executemany("DELETE FROM entries WHERE number = ?", dropped)
@@ -444,8 +461,9 @@ class SqliteLog:
         with self._writing() as database:
             wanted = "SELECT number, stream, length(line) FROM entries WHERE number < ? ORDER BY number LIMIT ?"
             rows = database.execute(wanted, (self._totals.first, SLICE)).fetchall()
+            least = self._totals.size - SLICE_BYTES
             for number, name, size in rows:
-                if not self._is_full():
+                if not self._is_full() or self._totals.size <= least:
                     break
                 self._touch(self._name(name)).floor = 0
                 self._totals.count -= 1
