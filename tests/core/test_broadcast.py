@@ -301,8 +301,7 @@ class ForkTests(SpreadCase):
         self.stage.pass_time(5)
         self.say_elsewhere()
         self.assertEqual(self.epochs("c"), [5000])
-        forks = [told for told in self.stage.changes if isinstance(told, Fork)]
-        self.assertEqual(forks, [Fork(OWN, int(BEGINNING * 1000), 2, b"", b"")])
+        self.assertEqual(self.stage.forks, [Fork(OWN, int(BEGINNING * 1000), 2, b"", b"")])
 
     def test_twin_is_seen_first(self) -> None:
         """Where nobody has said yet how far our stream is, that comes first: our log may be an old copy."""
