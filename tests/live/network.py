@@ -278,10 +278,10 @@ class Proxy:
 
 
 class Listener:
-    """Listens at a port in place of a peer, says nothing, and keeps the lines that come."""
+    """Listens at a port in place of a peer, says nothing, and keeps what comes on each connection."""
 
     def __init__(self, port: int) -> None:
-        self.lines: list[bytes] = []
+        self.received: list[bytearray] = []
         self._server = socket.create_server(("127.0.0.1", port))
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -298,6 +298,8 @@ class Listener:
                 threading.Thread(target=self._read, args=[self._server.accept()[0]], daemon=True).start()
 
     def _read(self, client: socket.socket) -> None:
-        with contextlib.suppress(OSError), client, client.makefile("rb") as lines:
-            for line in lines:
-                self.lines.append(line)
+        received = bytearray()
+        self.received.append(received)
+        with contextlib.suppress(OSError), client:
+            while data := client.recv(65536):
+                received += data
