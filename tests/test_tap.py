@@ -450,10 +450,13 @@ class MakeServiceTests(SynchronousTestCase):
     """From options to a service, of which nothing runs yet."""
 
     def test_node(self) -> None:
-        """The options reach the node."""
-        service = makeService(parsed("-g", "--network", "chat", "--port", "7", "--interface", "127.0.0.2"))
+        """The options reach the node; its key is where it is to be."""
+        folder = self.mktemp()
+        options = ("-g", "--network", "chat", "--port", "7", "--interface", "127.0.0.2", "--data-dir", folder)
+        service = makeService(parsed(*options))
         self.assertTrue(service.node.genesis)
         self.assertEqual(service.node.address, ("127.0.0.2", 7))
+        self.assertTrue(os.path.exists(os.path.join(folder, "key")))
 
     def test_console(self) -> None:
         """Only a foreground process whose standard output is its own has a console."""
