@@ -66,6 +66,8 @@ class AntiEntropy:
     catchup: CatchUp
     on_split: Callable[[Link], None]
     """The end of this link, no neighbour, stays apart from us."""
+    on_page: Callable[[], None]
+    """Streams may have begun in their middle, by a page of the baseline. The rest of it need not come."""
     on_baseline: Callable[[], None]
     """We have adopted a baseline of positions."""
     on_live: Callable[[], None]
@@ -283,6 +285,7 @@ class AntiEntropy:
                         self.spread.begin_replayed((origin, epoch), first, position)
                     else:
                         self.spread.begin_at((origin, epoch), position)
+            self.on_page()
             if frame.next is None:
                 self._adopted()
             elif frame.next > self._after:

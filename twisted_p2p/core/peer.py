@@ -111,6 +111,7 @@ class PeerCore:
             self.spread,
             self.catchup,
             self.overlay.bridge,
+            self._page_adopted,
             self._baseline_adopted,
             self._live,
         )
@@ -513,11 +514,13 @@ class PeerCore:
 
     # --- our own standing
 
+    def _page_adopted(self) -> None:
+        if self.member_since is not None:
+            self.member_since = self.turn.now
+
     def _baseline_adopted(self) -> None:
         if self.peer not in self.membership.entries:
             self.membership.enter()
-        if self.member_since is not None:
-            self.member_since = self.turn.now
         self.join_steps.done()
 
     def _live(self) -> None:

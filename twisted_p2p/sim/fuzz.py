@@ -230,6 +230,8 @@ def _power_failure(play: Play, rng: random.Random) -> None:
 
 def _lose_the_newest(play: Play, rng: random.Random, after: float, is_known: bool) -> None:
     peer = play.someone(rng)
+    if peer.log.saved.values.get("unproven"):
+        return  # what it said since it came back would be published again, though it may be with others by now
     old, words = peer.snapshot(), rng.randint(0, 3)
     old.log.saved.is_whole = not is_known
 
