@@ -134,6 +134,47 @@ class RestartTests(DurableCase):
         self.crash(again)
 
 
+class SleepTests(DurableCase):
+    """Its process stands still."""
+
+    def test_for_days(self) -> None:
+        """When the others have forgotten it, it begins anew, with a new stream, and what is said just then is in it."""
+        self.say(self.one, "before")
+        epoch = self.one.core.spread.epoch
+        self.net.reactor.rightNow += 3 * 86_400
+        self.one.broadcast([encoded("at once")])
+        self.assertGreater(self.one.core.spread.epoch, epoch)
+        self.assertEqual(self.one.core.positions.of(self.one.core.spread.own), 2)
+        self.assertEqual(self.kinds(self.one)[-1], Kind.READY)
+        self.net.run(60)
+        self.assertEqual([*self.one.core.overlay.active], [self.two.peer])
+        self.say(self.one, "after")
+        self.assertEqual(self.heard(self.two), [b"[%b]" % encoded("before"), b"[%b]" % encoded("after")])
+
+    def test_nobody_calls(self) -> None:
+        """It is a timer that finds out, as a rule; the old core is not called any more."""
+        core = self.one.core
+        self.net.reactor.rightNow += 3 * 86_400
+        self.net.run(60)
+        self.assertIsNot(self.one.core, core)
+        self.assertLess(core.turn.timers.now, self.net.reactor.seconds() - 86_400)
+        self.assertEqual([*self.one.core.overlay.active], [self.two.peer])
+
+    def test_leave(self) -> None:
+        """Whom nobody remembers may go at once."""
+        self.net.reactor.rightNow += 3 * 86_400
+        left = self.one.leave()
+        self.net.settle()
+        self.successResultOf(left)
+
+    def test_for_a_while(self) -> None:
+        """Before that it goes on."""
+        core = self.one.core
+        self.net.reactor.rightNow += 86_400
+        self.net.run(60)
+        self.assertIs(self.one.core, core)
+
+
 class FailureTests(DurableCase):
     """The disk takes nothing any more."""
 

@@ -67,6 +67,13 @@ class ForgettingTests(SynchronousTestCase):
         self.speaker.restart()
         self.assert_once()
 
+    def test_stopped(self) -> None:
+        """The speaker's process stood still for so long: a laptop that was suspended."""
+        self.speaker.freeze()
+        self.world.run(ALL + 120)
+        self.speaker.thaw()
+        self.assert_once()
+
     def test_all_away(self) -> None:
         """Nobody was up for long."""
         peers = self.world.running

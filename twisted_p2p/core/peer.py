@@ -155,7 +155,7 @@ class PeerCore:
         """Go on from what the log has kept; whether we were a member, and only need to meet the others again."""
         saved = self.log.load()
         self._claim_log(saved.values)
-        is_forgotten = self._is_forgotten(saved.values)
+        is_forgotten = self._was_away(saved.values)
         was_member = bool(saved.values.get("member")) and not is_forgotten
         if not was_member:
             self._drop_positions(saved.positions, own=is_forgotten)
@@ -183,15 +183,21 @@ class PeerCore:
                 found[origin, int(epoch)] = min(since / 1000, self.turn.now)
         return found
 
-    def _is_forgotten(self, values: Mapping[str, int]) -> bool:
+    def _was_away(self, values: Mapping[str, int]) -> bool:
         """Whether we were away for so long that others may have forgotten streams that we know, our own among them.
 
         If we told of them, all would be handed again what we have of them. So we come back as a newcomer, who may join
         through those that it knew.
         """
-        self._seen, config = values.get(_SEEN, 0), self.config
-        kept = config.departed_keep + 2 * config.retention_age - 2 * _HOUSEKEEPING
-        return self._seen > 0 and not self.membership.is_sample and self.turn.now - self._seen > kept
+        self._seen = values.get(_SEEN, 0)
+        return self.is_forgotten(self.turn.now)
+
+    def is_forgotten(self, now: float) -> bool:
+        """Whether we stood still for so long, and come back as a newcomer: by a new core, with our log."""
+        # Others are not as exact: they look each minute.
+        spare = 2 * _HOUSEKEEPING
+        kept = max(self.config.departed_keep + 2 * self.config.retention_age - spare, spare)
+        return self._seen > 0 and not self.membership.is_sample and now - self._seen > kept
 
     def _drop_positions(self, positions: dict[Stream, int], own: bool) -> None:
         """Who was no member has taken nothing from others: where their streams were is not where they are now.

@@ -206,7 +206,7 @@ class PeerService(MultiService):
         if self._leaving is None:
             self._leaving = Deferred()
             if self.failure is None:
-                self._run(self.core.leave)
+                self._run(lambda now: self.core.leave(now))
             else:
                 self._close()
         return self._leaving
@@ -234,8 +234,11 @@ class PeerService(MultiService):
         """If what it says can't be kept, nothing else of the turn happens."""
         if self.failure is not None:
             return
+        now = self._now()
         try:
-            actions = call(self._now())
+            if self.core.is_forgotten(now) and not self._begin_anew():
+                return
+            actions = call(now)
             self.message_log.commit()
         except LogError as error:
             self._fail(error)
@@ -264,18 +267,40 @@ class PeerService(MultiService):
         """The core has said what the log has not kept: drop it, stand still, and begin anew once the log works."""
         self.failure = error
         self.message_log.rollback()
+        self._drop_core(Reason.LOG_FAILED)
+        if self._leaving is None:
+            self._recover_later(error)
+        else:
+            self.log.critical("{error} This peer ends without having taken leave.", error=error)
+            self._close()
+
+    def _drop_core(self, reason: Reason) -> None:
+        """Hang up everywhere, and forget what the core would do."""
         neighbours, links = [*self.core.overlay.active], [*self._links.values()]
         self._stop_running()
         self._links.clear()
         for link in links:
             link.transport.abortConnection()
         for peer in neighbours:
-            self.sink(Changed(Kind.LINK_DOWN, peer, reason=Reason.LOG_FAILED.value))
-        if self._leaving is None:
-            self._recover_later(error)
-        else:
-            self.log.critical("{error} This peer ends without having taken leave.", error=error)
+            self.sink(Changed(Kind.LINK_DOWN, peer, reason=reason.value))
+
+    def _begin_anew(self) -> bool:
+        """This process stood still for so long that others have forgotten it: a new core, unless we leave anyway."""
+        self.log.info("This peer stood still for so long that the others have forgotten it: it joins anew.")
+        self._drop_core(Reason.CLOSED)
+        if self._leaving is not None:
             self._close()
+            return False
+        self._make_running()
+        return True
+
+    def _make_running(self) -> None:
+        """Go on from the log, with a new core; raises LogError."""
+        self._dialer = self._make_dialer()
+        self.core = self._make_core()
+        self._start_core()
+        if self._joins or self._genesis:
+            self.join([*self._joins], self._genesis)
 
     def _recover_later(self, error: LogError) -> None:
         now = float(self.clock.seconds())
@@ -286,18 +311,14 @@ class PeerService(MultiService):
 
     def _recover(self) -> None:
         self._recovering = None
-        self._dialer = self._make_dialer()
-        self.core = self._make_core()
         self.failure = None
         try:
-            self._start_core()
+            self._make_running()
         except LogError as error:
             self._fail(error)
             return
         self.log.info("The log works again.")
         self._works_since = float(self.clock.seconds())
-        if self._joins or self._genesis:
-            self.join([*self._joins], self._genesis)
 
     def _set_timer(self) -> None:
         """Keep one delayed call, not later than the core's first deadline; an early one does no harm."""
@@ -312,7 +333,7 @@ class PeerService(MultiService):
 
     def _wake(self) -> None:
         self._timer = None
-        self._run(self.core.wake)
+        self._run(lambda now: self.core.wake(now))
 
     # --- connections
 

@@ -246,7 +246,13 @@ class SimPeer:
         if self.frozen:
             self._waiting.append(lambda: self.do(call))
             return False
-        actions = call(self._steady.read(self._wall()))
+        now = self._steady.read(self._wall())
+        if self.core.is_forgotten(now):
+            # A real shell starts a new core without losing its process.
+            self.kill()
+            self.restart()
+            return False
+        actions = call(now)
         is_kept = not (actions or self.log.is_changed) or self._commit()
         if not self.running:
             return is_kept
