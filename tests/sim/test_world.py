@@ -35,6 +35,10 @@ class FakeCore:
         self.seen: list[tuple[float, str, object]] = []
         self.links: list[int] = []
 
+    def is_forgotten(self, now: float) -> bool:
+        """As PeerCore has it."""
+        return False
+
     def note(self, what: str, detail: object = None) -> list[object]:
         """Something happened."""
         self.seen.append((self.world.now, what, detail))
