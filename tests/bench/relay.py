@@ -6,7 +6,8 @@
 One publisher, one process a peer, all on this machine. A delivery is one message handed to the application of one peer
 other than the publisher. The bare relay is the least that a Twisted overlay does: it floods JSON lines over three dials
 a peer, drops repeats by a set, joins its writes once a turn; it signs nothing, keeps nothing and repairs nothing.
-Ours are named after their log: in memory, or in a file in `--folder` with SQLite's setting off, normal or full.
+Ours are `plain`, without encryption, or, with it, named after their log: in memory, or in a file in `--folder` with
+SQLite's setting off, normal or full.
 Trust the ratios, not the figures: they come from one machine in one run.
 """
 
@@ -25,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.bench.workers import Worker, machine, obey, say
 
-SYSTEMS = ("bare", "memory", "off", "normal", "full")
+SYSTEMS = ("bare", "plain", "memory", "off", "normal", "full")
 
 
 class Bare:
@@ -116,14 +117,15 @@ class Bare:
 
 
 class Ours:
-    """A peer of ours. `log`: "memory", or the setting of one in `folder`."""
+    """A peer of ours. `log`: "plain" or "memory", or the setting of one in `folder`."""
 
     def __init__(self, reactor: Any, number: int, took: Callable[[int], None], log: str, folder: str) -> None:
         from twisted_p2p import Node
 
         self.number = number
-        kept = {} if log == "memory" else {"data_dir": f"{folder}/{number}", "synchronous": log.upper()}
-        self.node = Node(reactor, genesis=number == 0, **kept)
+        is_kept = log not in ("plain", "memory")
+        kept = {"data_dir": f"{folder}/{number}", "synchronous": log.upper()} if is_kept else {}
+        self.node = Node(reactor, genesis=number == 0, plaintext=log == "plain", **kept)
         self.node.on_messages(lambda messages: took(len(messages)))
         self.node.startService()
         self.port = self.node.port
