@@ -26,10 +26,6 @@ class FakeCore:
     next_wake: float | None = None
     member_since: float | None = None
 
-    def is_forgotten(self, now: float) -> bool:
-        """It never is."""
-        return False
-
     def __init__(self, world: World) -> None:
         self.world = world
         self.seen: list[tuple[float, str, object]] = []
