@@ -283,6 +283,9 @@ class AntiEntropy:
                         self.spread.begin_replayed((origin, epoch), first, position)
                     else:
                         self.spread.begin_at((origin, epoch), position)
+            if frame.streams and self.has_baseline:
+                # A genesis that was alone: if this page is the last that we get, we have met the others all the same.
+                self.on_baseline()
             if frame.next is None:
                 self._adopted()
             elif frame.next > self._after:
