@@ -305,6 +305,17 @@ class UnfinishedJoinTests(NewcomerCase):
         line.send_lines(BOB.bundle(50))
         self.assertEqual((stage.seqs(BOB.stream), stage.gaps), ([50], []))
 
+    def test_half_met(self) -> None:
+        """A genesis that was alone, and takes a part of a baseline only, is a member since then: it may have jumped."""
+        stage = Stage()
+        line = stage.meet(ALICE)
+        assert line.become_neighbour()
+        stage.pass_time(1)
+        page = wire.NodesInNetwork([ALICE.record()], [], [(*BOB.stream, 5)], BOB.peer)
+        line.send(page)
+        line.close()
+        self.assertEqual((stage.core.positions.of(BOB.stream), stage.core.member_since), (5, BEGINNING + 1))
+
 
 class HistoryTests(NewcomerCase):
     """A newcomer asks for what was before, and gets it from whoever has it."""

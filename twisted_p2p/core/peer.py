@@ -245,7 +245,7 @@ class PeerCore:
             self.antientropy.has_baseline = self.antientropy.alone = False
             self.member_since = None
             self.membership.withdraw()
-            self.join_steps.start([*dict.fromkeys([*addresses, *self._former])])
+            self.join_steps.start([*addresses, *self._former])
         elif not genesis and self.member_since is None:
             self.join_steps.start([*addresses])
         elif self.detection.meet_genesis():
