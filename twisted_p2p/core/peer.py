@@ -7,12 +7,12 @@ while those are being performed. It makes no input or output of its own, so a ru
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any
 
 from twisted_p2p.core import wire
-from twisted_p2p.core.actions import Actions, Changed, Finished, Kind, Reason
+from twisted_p2p.core.actions import Actions, Changed, Kind, Reason
 from twisted_p2p.core.antientropy import AntiEntropy
 from twisted_p2p.core.broadcast import Spread
 from twisted_p2p.core.catchup import CatchUp
@@ -20,27 +20,18 @@ from twisted_p2p.core.config import Config
 from twisted_p2p.core.detection import Detection
 from twisted_p2p.core.flood import Flood
 from twisted_p2p.core.join import Join
+from twisted_p2p.core.leaving import Leaving
 from twisted_p2p.core.links import Address, Attempt, Link, Links, Purpose
-from twisted_p2p.core.membership import LEFT, Membership
+from twisted_p2p.core.lives import HOUSEKEEPING, Lives
+from twisted_p2p.core.membership import Membership
 from twisted_p2p.core.overlay import Overlay
 from twisted_p2p.core.positions import Positions
 from twisted_p2p.core.shuffle import Shuffles
 from twisted_p2p.core.tree import Tree
 from twisted_p2p.core.turn import Turn
-from twisted_p2p.errors import LogError
 from twisted_p2p.interfaces import IMessageLog, ISigner, IVerifier, Stream
 
-_HOUSEKEEPING = 60.0
 _EXPIRE_PAUSE = 0.05
-_LEAVE_POLL = 0.05
-_KEPT = ("epoch", "unproven", "member")
-_SEEN = "seen"
-_FORMER = 8
-"""Addresses that are tried after so long beside those that were told."""
-_RESTS = "rests "
-"""Before a stream's origin and epoch, under which a log keeps since when it rests."""
-_NETWORK = "network "
-"""Before the name of its network, under which a log keeps that it is of that one."""
 
 
 class PeerCore:
@@ -122,17 +113,10 @@ class PeerCore:
         self.member_since: float | None = None
         """When we joined: the contract holds from then on. For a genesis, when it first met the others."""
         self.antientropy.wanted = history
-        self._kept = (0, 0, 0)
-        """Our epoch, from where on it is unproven, and whether we are a member, as the log has them."""
-        self._seen = 0
-        """When we were last up, in seconds since 1970, as the log has it."""
-        self._former: list[Address] = []
-        """Where some of those were whom we knew in the life before, if that was too long ago to know them still."""
+        self.lives = Lives(turn, network, log, self.membership, self.positions, self.spread, self.antientropy)
+        self.leaving = Leaving(turn, self.membership, self.links, self.overlay, self.spread, self.flood)
         self._meeting = False
         """We are in a network, and are to meet another one."""
-        self._leaving = self._left = False
-        self._asked: dict[Link, None] = {}
-        """Neighbours that are to say that they have all our bundles, since we leave."""
         self._routes = self._make_routes()
 
     # --- inputs
@@ -149,7 +133,7 @@ class PeerCore:
             LogError: the log fails, or is of another network.
         """
         self.turn.timers.advance(now, self.config.stall)
-        returns = self._resume(address)
+        returns = self.lives.resume(address)
         if not returns:
             self._alone(wanted=False)
         self.overlay.start(at_once=returns)
@@ -159,75 +143,9 @@ class PeerCore:
         self._keep_house()
         return self._end(None)
 
-    def _resume(self, address: Address) -> bool:
-        """Go on from what the log has kept; whether we were a member, and only need to meet the others again."""
-        saved = self.log.load()
-        self._claim_log(saved.values)
-        is_forgotten = self._was_away(saved.values)
-        was_member = bool(saved.values.get("member")) and not is_forgotten
-        if not was_member:
-            self._drop_positions(saved.positions, own=is_forgotten)
-        self.positions.restore(saved.positions, self._resting(saved.values))
-        if is_forgotten:
-            incarnation, addresses = self.membership.give_up(saved.peers)
-            self._former = self.turn.rng.sample(addresses, min(_FORMER, len(addresses)))
-        else:
-            incarnation = self.membership.restore(saved.peers)
-        self.membership.introduce(*address, above=incarnation)
-        is_whole = saved.is_whole and not is_forgotten
-        self.spread.resume(saved.values.get("epoch", 0), is_whole, saved.values.get("unproven", 0))
-        if was_member:
-            self.spread.resume_replay(saved.values)
-            self.membership.enter()
-            self.antientropy.has_baseline = True
-        return was_member
-
-    def _resting(self, values: Mapping[str, int]) -> dict[Stream, float]:
-        """Since when streams rest, in seconds since 1970; none longer than until now, if the clock was set back."""
-        found = dict[Stream, float]()
-        for name, since in values.items():
-            if name.startswith(_RESTS):
-                origin, epoch = name.removeprefix(_RESTS).split()
-                found[origin, int(epoch)] = min(since / 1000, self.turn.now)
-        return found
-
-    def _was_away(self, values: Mapping[str, int]) -> bool:
-        """Whether we were away for so long that others may have forgotten streams that we know, our own among them.
-
-        If we told of them, all would be handed again what we have of them. So we come back as a newcomer, who may join
-        through those that it knew.
-        """
-        self._seen = values.get(_SEEN, 0)
-        return self.is_forgotten(self.turn.now)
-
     def is_forgotten(self, now: float) -> bool:
-        """Whether we stood still for so long, and come back as a newcomer: by a new core, with our log."""
-        # Others are not as exact: they look each minute.
-        spare = 2 * _HOUSEKEEPING
-        kept = max(self.config.departed_keep + 2 * self.config.retention_age - spare, spare)
-        return self._seen > 0 and not self.membership.is_sample and now - self._seen > kept
-
-    def _drop_positions(self, positions: dict[Stream, int], own: bool) -> None:
-        """Who was no member has taken nothing from others: where their streams were is not where they are now.
-
-        Args:
-            own: our own streams, too.
-        """
-        for stream in [stream for stream in positions if own or stream[0] != self.peer]:
-            del positions[stream]
-            self.log.forget(stream)
-
-    def _claim_log(self, values: Mapping[str, int]) -> None:
-        """A log is of one network: what was signed for it is a bad signature in any other."""
-        name = f"{_NETWORK}{self.network}"
-        others = [kept.removeprefix(_NETWORK) for kept in values if kept.startswith(_NETWORK) and kept != name]
-        if others:
-            raise LogError(
-                f"The log is of the network {others[0]}, not of {self.network}: "
-                "give that name, or another data directory."
-            )
-        if name not in values:
-            self.log.keep(name, 1)
+        """Whether we stood still for so long that we are to come back as a newcomer: by a new core, with our log."""
+        return self.lives.is_forgotten(now)
 
     def join(self, addresses: Sequence[Address], now: float, genesis: bool = False) -> Actions:
         """Join a network through any of these addresses, which are dialled again whenever nobody is known there.
@@ -245,7 +163,7 @@ class PeerCore:
             self.antientropy.has_baseline = self.antientropy.alone = False
             self.member_since = None
             self.membership.withdraw()
-            self.join_steps.start([*addresses, *self._former])
+            self.join_steps.start([*addresses, *self.lives.former])
         elif not genesis and self.member_since is None:
             self.join_steps.start([*addresses])
         elif self.detection.meet_genesis():
@@ -339,11 +257,9 @@ class PeerCore:
     def leave(self, now: float) -> Actions:
         """Leave: Finished comes once a neighbour has all that we broadcast, or after the leave time-out."""
         self._begin(now)
-        if not self._leaving:
-            self._leaving = True
+        if not self.leaving.has_begun:
             self.join_steps.joining = False
-            self.turn.timers.after(self.config.leave_timeout, self._finish)
-            self._settle_leave()
+            self.leaving.begin()
         return self._end(None)
 
     def _begin(self, now: float) -> None:
@@ -353,31 +269,8 @@ class PeerCore:
         self.links.relieve()
         self.flood.pass_on(source)
         self.catchup.flush()
-        self._keep()
+        self.lives.keep()
         return self.turn.take()
-
-    def _keep(self) -> None:
-        """What has changed in this turn goes to the log, with its bundles."""
-        for stream in self.positions.moved:
-            self.log.move(stream, self.positions.of(stream))
-        self.positions.moved.clear()
-        for stream in self.positions.rested:
-            since = self.positions.rests_since(stream)
-            self.log.keep(f"{_RESTS}{stream[0]} {stream[1]}", None if since is None else int(since * 1000))
-        self.positions.rested.clear()
-        for peer in self.membership.changed:
-            kept = self.membership.kept(peer)
-            if kept is None:
-                self.log.forget_peer(peer)
-            else:
-                self.log.keep_peer(peer, *kept)
-        self.membership.changed.clear()
-        is_member = self.antientropy.has_baseline and not self.antientropy.alone
-        values = (self.spread.epoch, self.spread.unproven, int(is_member))
-        if values != self._kept:
-            self._kept = values
-            for name, value in zip(_KEPT, values, strict=True):
-                self.log.keep(name, value)
 
     # --- frames
 
@@ -476,8 +369,7 @@ class PeerCore:
         self.join_steps.lost(link, reason)
         self.overlay.lost(link, reason)
         self.antientropy.lost(link)
-        if self._leaving and not self.overlay.active and self.membership.own.state == LEFT:
-            self._finish()
+        self.leaving.lost()
 
     def _dial_failed(self, attempt: Attempt, reason: Reason) -> None:
         if attempt.peer:
@@ -544,11 +436,9 @@ class PeerCore:
 
     def _keep_house(self) -> None:
         """Retention, and the memory of those who departed long ago."""
-        self.turn.timers.after(_HOUSEKEEPING, self._keep_house)
+        self.turn.timers.after(HOUSEKEEPING, self._keep_house)
         self._expire()
-        # If the clock is set back, the later time counts.
-        self._seen = max(self._seen, int(self.turn.now))
-        self.log.keep(_SEEN, self._seen)
+        self.lives.note_up()
         gone = self.membership.expire()
         self.turn.counts["forgotten"] += len(gone)
         if not self.membership.is_sample:
@@ -560,43 +450,3 @@ class PeerCore:
         """A part of what retention no longer keeps at a time, so that nobody waits for it."""
         if self.log.expire(self.turn.now):
             self.turn.timers.after(_EXPIRE_PAUSE, self._expire)
-
-    # --- leaving
-
-    def _settle_leave(self) -> None:
-        """Ask every neighbour that has been sent all our bundles to say so, and look again soon.
-
-        While there is none we look for one: a member that nobody hears leave is taken to have failed.
-        """
-        if self._left or self.membership.own.state == LEFT:
-            return
-        self.overlay.leaving = bool(self.overlay.active)
-        if not self.overlay.active and not (self.peer in self.membership.entries and self.overlay.search()):
-            self._finish()
-            return
-        for flow in self.spread.flows.values():
-            if flow.live and flow.eager and self.spread.own not in flow.cursor and flow.link not in self._asked:
-                self._asked[flow.link] = None
-                self.links.ping(flow.link, self._say_left)
-        self.turn.timers.after(_LEAVE_POLL, self._settle_leave)
-
-    def _say_left(self) -> None:
-        """Somebody has all that we broadcast: say it now, and stay until somebody has heard."""
-        if self.membership.own.state != LEFT:
-            self.overlay.leaving = True
-            self.membership.leave()
-            self.flood.pass_on(None)
-            for link in self.overlay.active.values():
-                self.links.ping(link, self._linger)
-
-    def _linger(self) -> None:
-        """Answer whoever dials us while the news spreads: else they would suspect us."""
-        self.turn.timers.after(self.config.leave_linger, self._finish)
-
-    def _finish(self) -> None:
-        if not self._left:
-            self._left = True
-            self._say_left()
-            for link in list(self.links.by_id.values()):
-                self.links.hang_up(link, Reason.LEAVING)
-            self.turn.tell(Finished())
