@@ -285,6 +285,8 @@ class NewcomerCase(SynchronousTestCase):
         line = stage.connect(ALICE, dial)
         line.shake_hands()
         line.send(wire.ResponseRandomNode(None), wire.NodeConnAnswer(True))
+        if history is not None:
+            stage.pass_time(LAN.refill_interval + 0.01)
         return stage, line
 
 
@@ -348,6 +350,35 @@ class HistoryTests(NewcomerCase):
         line.go_live(*positions)
         line.send_lines(*(BOB.bundle(seq) for seq in (3, 4, 5)), CAROL.bundle(3))
         self.assertEqual([(b.seq, b.replayed) for b in again.received], [(3, True), (4, True), (5, False), (3, False)])
+
+    def test_several_are_asked(self) -> None:
+        """The first neighbour may have joined a moment ago: others are asked, too; the earliest beginning counts."""
+        stage, line = self.newcomer(wire.History())
+        other = stage.meet(BOB)
+        assert other.become_neighbour()
+        line.send(wire.NodesInNetwork([], [], [(*BOB.stream, 5), (*CAROL.stream, 7)], None, history=[(*BOB.stream, 4)]))
+        self.assertIn(wire.GiveNodesInNetwork("", wire.History()), other.take())
+        history = [(*BOB.stream, 2), (*CAROL.stream, 6)]
+        other.send(wire.NodesInNetwork([], [], [(*BOB.stream, 6), (*CAROL.stream, 7)], None, history=history))
+        positions = stage.core.positions
+        self.assertEqual((positions.of(BOB.stream), positions.of(CAROL.stream)), (2, 6))
+        self.assertEqual(stage.core.spread.replay, {BOB.stream: 5, CAROL.stream: 7})
+        self.assertTrue(stage.core.antientropy.has_baseline)
+
+    def test_others_do_not_answer(self) -> None:
+        """One that gives none, or is lost, keeps nobody from joining with what the first one gave."""
+        for is_lost in (True, False):
+            stage, line = self.newcomer(wire.History())
+            other = stage.meet(BOB)
+            assert other.become_neighbour()
+            line.send(wire.NodesInNetwork([], [], [(*CAROL.stream, 5)], None, history=[(*CAROL.stream, 4)]))
+            self.assertFalse(stage.core.antientropy.has_baseline)
+            if is_lost:
+                other.close()
+            else:
+                stage.pass_time(LAN.handshake_timeout + 0.1)
+            self.assertTrue(stage.core.antientropy.has_baseline)
+            self.assertEqual(stage.core.positions.of(CAROL.stream), 4)
 
     def test_not_asked_for(self) -> None:
         """Who wants none is given none, whatever the other end says."""

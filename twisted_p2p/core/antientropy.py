@@ -29,6 +29,9 @@ from twisted_p2p.interfaces import Stream
 
 Hashes = dict[int, str]
 
+_GIVERS = 4
+"""Neighbours that are asked for history at most."""
+
 
 @attrs.define(eq=False)
 class Sync:
@@ -85,6 +88,11 @@ class AntiEntropy:
     """For each link whose end asks for history: where each stream begins in it."""
     _lookups: TokenBuckets = attrs.field(init=False)
     """Of histories, for all who ask together: each costs the asking end next to nothing."""
+    _begun: dict[Stream, int] = attrs.field(factory=dict)
+    """The positions of the streams that the baseline has begun."""
+    _givers: int = 0
+    """How many have given us all of theirs."""
+    _gathers_until: float | None = None
     _after: str = ""
     """Up to where the pages of the baseline have come; whoever is asked next goes on from there."""
 
@@ -208,6 +216,10 @@ class AntiEntropy:
             return
         if not self._waiting:
             self._after = ""
+            if self._givers:
+                self._adopted()
+            return
+        if self.wanted is not None and self._is_gathering():
             return
         link = self._asked = self._waiting[0]
         self.links.send(link, GiveNodesInNetwork(self._after, self.wanted))
@@ -216,9 +228,28 @@ class AntiEntropy:
     def _ask_another(self, link: Link) -> None:
         if self._asked is link:
             self._waiting.remove(link)
-            self._waiting.append(link)
+            if not self._givers:
+                self._waiting.append(link)
             self._asked = None
             self._ask_baseline()
+
+    def _is_gathering(self) -> bool:
+        """Who wants history waits for some neighbours to ask: the first one may have joined a moment ago itself."""
+        pause = self.turn.config.refill_interval
+        if self._gathers_until is None:
+            self._gathers_until = self.turn.now + pause
+            self.turn.timers.after(pause, self._ask_baseline)
+        return self.turn.now < self._gathers_until
+
+    def _given(self, link: Link) -> None:
+        """All pages of one neighbour are there. For history others are asked, too: it begins where any has it from."""
+        self._givers += 1
+        self._waiting.remove(link)
+        if self.wanted is None or self._givers >= _GIVERS:
+            self._adopted()
+            return
+        self._asked, self._after = None, ""
+        self._ask_baseline()
 
     def give_nodes(self, link: Link, frame: GiveNodesInNetwork) -> None:
         """Answer with a page of the directory and of our positions, in the order of peer ids."""
@@ -278,22 +309,32 @@ class AntiEntropy:
         if is_baseline:
             begins = {(origin, epoch): first for origin, epoch, first in frame.history}
             for origin, epoch, position in frame.streams or ():
-                is_new = (origin, epoch) != self.spread.own and not self.positions.knows((origin, epoch))
-                if is_new and self.spread.may_begin((origin, epoch)):
-                    first = begins.get((origin, epoch), position) if self.wanted else position
-                    if first < position:
-                        self.spread.begin_replayed((origin, epoch), first, position)
-                    else:
-                        self.spread.begin_at((origin, epoch), position)
+                first = begins.get((origin, epoch), position) if self.wanted else position
+                self._begin_stream((origin, epoch), min(first, position), position)
             self.on_page()
             if frame.next is None:
-                self._adopted()
+                self._given(link)
             elif frame.next > self._after:
                 self._after = frame.next
                 self.links.send(link, GiveNodesInNetwork(self._after, self.wanted))
         return True
 
+    def _begin_stream(self, stream: Stream, first: int, position: int) -> None:
+        """A page of the baseline says where a stream is, and where its history begins."""
+        begun = self._begun.get(stream)
+        if begun is not None:
+            # Of another neighbour we have taken it already; nothing of it was handed over yet.
+            if first < self.positions.of(stream):
+                self.spread.begin_replayed(stream, first, begun)
+        elif stream != self.spread.own and not self.positions.knows(stream) and self.spread.may_begin(stream):
+            if first < position:
+                self.spread.begin_replayed(stream, first, position)
+            else:
+                self.spread.begin_at(stream, position)
+            self._begun[stream] = position
+
     def _adopted(self) -> None:
+        self._begun, self._givers, self._gathers_until = {}, 0, None
         self.has_baseline, self.alone = True, False
         self.on_baseline()
         self._begin_all()

@@ -131,8 +131,11 @@ class Play:
 
     def one_of_each_key(self) -> None:
         """Stop all but the first of those that are up with the same key: they would contradict each other for ever."""
+        kept: dict[str, SimPeer] = {}
         for peer in self.world.running:
-            if any(other.peer == peer.peer for other in self.world.running[: self.world.running.index(peer)]):
+            kept.setdefault(peer.peer, peer)
+        for peer in self.world.peers:
+            if kept.get(peer.peer, peer) is not peer:
                 peer.kill()
 
     def later(self, seconds: float, call: Callable[[], object]) -> None:

@@ -74,6 +74,7 @@ class SimPeer:
         """Says how the next commit ends."""
         self._joins: tuple[Sequence[Address], bool] | None = None
         self._epoch = 0
+        self._retry: Call | None = None
         self.lives = 1
         """How many there have been."""
         self._returns = False
@@ -160,6 +161,8 @@ class SimPeer:
 
     def kill(self) -> None:
         """As by kill -9: the kernel closes the sockets."""
+        if self._retry is not None and self._retry.active():
+            self._retry.cancel()
         if not self.running:
             return
         self.running = False
@@ -170,7 +173,7 @@ class SimPeer:
 
     def restart(self) -> None:
         """Start again after a kill, with what was committed; the application reads on where it was."""
-        if self.running:
+        if self.running or self.address in self.world.listening:
             return
         self.core = self._make_core()
         self.frozen, self.lives, self._since = False, self.lives + 1, None
@@ -276,7 +279,7 @@ class SimPeer:
             self.kill()
         if ends is Commit.FAILS:
             # A real shell starts the core anew, too, once the disk takes something again.
-            self.world.callLater(RETRY, self.restart)
+            self._retry = self.world.callLater(RETRY, self.restart)
         return ends in (Commit.WORKS, Commit.DIES_AFTER)
 
     def _note_republished(self) -> None:
