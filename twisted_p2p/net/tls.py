@@ -13,7 +13,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.x509.oid import NameOID
-from OpenSSL import SSL, crypto
+from OpenSSL import SSL
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IOpenSSLServerConnectionCreator
 from twisted.internet.protocol import Factory
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
@@ -41,8 +41,8 @@ class Credentials:
         context.set_min_proto_version(SSL.TLS1_3_VERSION)
         context.set_options(SSL.OP_NO_TICKET)  # connections are few and long: nothing is gained by resuming one
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-        context.use_privatekey(crypto.PKey.from_cryptography_key(key))
-        context.use_certificate(crypto.X509.from_cryptography(_certificate(key, signer.peer)))
+        context.use_privatekey(key)
+        context.use_certificate(_certificate(key, signer.peer))
         # Any certificate is as good as its key, of which the handshake asks for a signature.
         context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, lambda *_: True)
         context.set_alpn_protos([ALPN])
