@@ -42,7 +42,8 @@ def delivered(peer: SimPeer) -> dict[Stream, list[bytes]]:
 class Spoken:
     """What was broadcast in one stream.
 
-    `is_forked`: two processes with one key have both done so, or one that went on from an old copy of its log.
+    `is_forked`: two processes with one key have both done so, or one that went on from an old copy of its log. Nothing
+    else excuses that a number is given twice.
     """
 
     origin: SimPeer
@@ -53,7 +54,8 @@ class Spoken:
     def add(self, at: float, message: bytes, place: tuple[Stream, range]) -> None:
         """Something was said; all that was said in one call has the same `place`."""
         self.said.append((at, message))
-        self.is_forked |= any(self._taken.setdefault(seq, place) is not place for seq in place[1])
+        is_given_twice = any(self._taken.setdefault(seq, place) is not place for seq in place[1])
+        self.is_forked |= is_given_twice and self.origin.is_old_copy
 
 
 def spoken(peers: Sequence[SimPeer]) -> dict[Stream, Spoken]:

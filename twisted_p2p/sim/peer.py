@@ -91,6 +91,8 @@ class SimPeer:
         """The stream of each of these, and the bundles in one of which it is."""
         self.doubtful: dict[bytes, None] = {}
         """Those of which its disk may know nothing any more."""
+        self.is_old_copy = False
+        """Its disk was replaced by an old copy of itself."""
         self.member_since: float | None = None
         """When it became a member, in the world's time."""
         self._since: float | None = None
@@ -196,6 +198,7 @@ class SimPeer:
     def restore(self, snapshot: Snapshot) -> None:
         """Put an old copy in the place of its disk; it must be down."""
         self.log, self.received, self.gaps = snapshot.log, snapshot.received, snapshot.gaps
+        self.is_old_copy = True
         self.doubtful.update(dict.fromkeys(message for at, message in self.said if at >= snapshot.at))
 
     def _number(self) -> int:
