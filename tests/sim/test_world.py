@@ -40,7 +40,7 @@ class FakeCore:
         self.seen.append((self.world.now, what, detail))
         return []
 
-    def link_up(self, number: int, dial: int | None, now: float) -> list[object]:
+    def link_up(self, number: int, dial: int | None, now: float, host: str) -> list[object]:
         """As PeerCore has it."""
         self.links.append(number)
         return self.note("up", dial)

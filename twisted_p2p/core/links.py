@@ -46,6 +46,8 @@ class Link:
     id: int
     attempt: Attempt
     nonce: str
+    host: str
+    """The address at its other end; "" if the shell does not know it."""
     peer: str = ""
     proven: str = ""
     """Whose key the other end holds, if the connection itself has proven that: then nobody needs to say #PROOF."""
@@ -159,10 +161,10 @@ class Links:
             self._dialled(attempt, found=reason is Reason.NO_RESOURCES)
             self.on_dial_failed(attempt, reason)
 
-    def up(self, number: int, dial: int | None) -> None:
-        """The shell has a new connection, which it knows by `number`."""
+    def up(self, number: int, dial: int | None, host: str) -> None:
+        """The shell has a new connection, which it knows by `number`, with this host at its other end."""
         attempt = Attempt(Purpose.INBOUND, ("", 0)) if dial is None else self._attempts.pop(dial)
-        link = Link(number, attempt, f"{self.turn.rng.getrandbits(128):032x}")
+        link = Link(number, attempt, f"{self.turn.rng.getrandbits(128):032x}", host)
         self.by_id[number] = link
         if len(self.by_id) > self.turn.config.max_links:
             self.hang_up(link, Reason.TOO_MANY)

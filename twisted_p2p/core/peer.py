@@ -172,10 +172,14 @@ class PeerCore:
             self.turn.tell(Changed(Kind.READY, self.peer))
         return self._end(None)
 
-    def link_up(self, number: int, dial: int | None, now: float) -> Actions:
-        """A connection is there, which the shell calls `number`: asked for by Dial `dial`, or inbound."""
+    def link_up(self, number: int, dial: int | None, now: float, host: str = "") -> Actions:
+        """A connection is there, which the shell calls `number`: asked for by Dial `dial`, or inbound.
+
+        Args:
+            host: the IP address at its other end, if there is one.
+        """
         self._begin(now)
-        self.links.up(number, dial)
+        self.links.up(number, dial, host)
         return self._end(None)
 
     def link_secured(self, number: int, peer: str, now: float) -> Actions:

@@ -355,7 +355,8 @@ class PeerService(MultiService):
         self._numbers += 1
         link.number = self._numbers
         self._links[link.number] = link
-        self._run(lambda now: self.core.link_up(link.number, link.dial, now))
+        host = getattr(link.transport.getPeer(), "host", "")
+        self._run(lambda now: self.core.link_up(link.number, link.dial, now, host))
 
     def link_secured(self, link: LinkProtocol, peer: str) -> None:
         """The connection has proven whose key the other end holds."""

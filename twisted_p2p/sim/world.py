@@ -290,8 +290,8 @@ class World:
         numbers = next(self._order), next(self._order)
         connection = Connection((Pipe(peer, numbers[0]), Pipe(target, numbers[1])))
         peer.connections[numbers[0]] = target.connections[numbers[1]] = connection
-        target.do(lambda now: target.core.link_up(numbers[1], None, now))
-        peer.do(lambda now: peer.core.link_up(numbers[0], dial, now))
+        target.do(lambda now: target.core.link_up(numbers[1], None, now, peer.address[0]))
+        peer.do(lambda now: peer.core.link_up(numbers[0], dial, now, target.address[0]))
 
     def write(self, peer: SimPeer, action: Write) -> None:
         """Carry lines to the other end."""
