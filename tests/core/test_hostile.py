@@ -13,7 +13,7 @@ from tests.core.puppet import FIRST, NETWORK, OWN, Line, Puppet, Stage, message
 from twisted_p2p.core import wire
 from twisted_p2p.core.actions import Actions, Kind, Reason, Write
 from twisted_p2p.core.config import LAN
-from twisted_p2p.core.links import Link
+from twisted_p2p.core.link import Link
 from twisted_p2p.core.wire import Claim, Frame, Position, Record
 from twisted_p2p.sim.peer import SimPeer
 from twisted_p2p.sim.signing import CheapSigner

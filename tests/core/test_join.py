@@ -9,7 +9,7 @@ from tests.core.puppet import OWN, Line, Puppet, Stage
 from twisted_p2p.core import wire
 from twisted_p2p.core.actions import Changed, Dial, Kind, Reason
 from twisted_p2p.core.config import LAN
-from twisted_p2p.core.links import Purpose
+from twisted_p2p.core.link import Purpose
 
 GENESIS = Puppet(0x10)
 CONTACT = Puppet(0x20)

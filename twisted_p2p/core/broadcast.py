@@ -16,7 +16,8 @@ import attrs
 
 from twisted_p2p.core import wire
 from twisted_p2p.core.actions import Bundle, Fork, Gap, Reason
-from twisted_p2p.core.links import Link, Links
+from twisted_p2p.core.link import Link
+from twisted_p2p.core.links import Links
 from twisted_p2p.core.positions import Positions
 from twisted_p2p.core.timers import Timer
 from twisted_p2p.core.turn import Turn

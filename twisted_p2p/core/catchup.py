@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 import attrs
 
 from twisted_p2p.core.broadcast import Flow, Spread
-from twisted_p2p.core.links import Link, Links
+from twisted_p2p.core.link import Link
+from twisted_p2p.core.links import Links
 from twisted_p2p.core.positions import Positions
 from twisted_p2p.core.timers import Timer
 from twisted_p2p.core.turn import Turn

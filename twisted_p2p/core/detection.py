@@ -13,7 +13,8 @@ from itertools import chain
 import attrs
 
 from twisted_p2p.core.actions import Reason
-from twisted_p2p.core.links import Address, Attempt, Link, Links, Purpose
+from twisted_p2p.core.link import Address, Attempt, Link, Purpose
+from twisted_p2p.core.links import Links
 from twisted_p2p.core.membership import Membership
 from twisted_p2p.core.overlay import Overlay
 from twisted_p2p.core.turn import Turn

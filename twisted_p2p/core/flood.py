@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import attrs
 
-from twisted_p2p.core.links import Link, Links
+from twisted_p2p.core.link import Link
+from twisted_p2p.core.links import Links
 from twisted_p2p.core.membership import LEFT, Fact, Membership
 from twisted_p2p.core.overlay import Overlay
 from twisted_p2p.core.wire import Disconnect, FailedInNetwork, Frame, JoinedInNetwork, NodesInNetwork, Record

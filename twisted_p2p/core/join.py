@@ -12,7 +12,8 @@ from collections.abc import Callable
 import attrs
 
 from twisted_p2p.core.actions import Changed, Kind, Reason
-from twisted_p2p.core.links import Address, Attempt, Link, Links, Purpose
+from twisted_p2p.core.link import Address, Attempt, Link, Purpose
+from twisted_p2p.core.links import Links
 from twisted_p2p.core.overlay import Overlay
 from twisted_p2p.core.timers import Timer
 from twisted_p2p.core.turn import Turn

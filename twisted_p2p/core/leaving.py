@@ -7,7 +7,8 @@ import attrs
 from twisted_p2p.core.actions import Finished, Reason
 from twisted_p2p.core.broadcast import Spread
 from twisted_p2p.core.flood import Flood
-from twisted_p2p.core.links import Link, Links
+from twisted_p2p.core.link import Link
+from twisted_p2p.core.links import Links
 from twisted_p2p.core.membership import LEFT, Membership
 from twisted_p2p.core.overlay import Overlay
 from twisted_p2p.core.turn import Turn

@@ -8,7 +8,7 @@ import attrs
 
 from twisted_p2p.core.antientropy import AntiEntropy
 from twisted_p2p.core.broadcast import Spread
-from twisted_p2p.core.links import Address
+from twisted_p2p.core.link import Address
 from twisted_p2p.core.membership import Membership
 from twisted_p2p.core.positions import Positions
 from twisted_p2p.core.turn import Turn

@@ -13,7 +13,8 @@ from math import ceil, log10
 import attrs
 
 from twisted_p2p.core.actions import Changed, Kind, Reason
-from twisted_p2p.core.links import Link, Links, Purpose
+from twisted_p2p.core.link import Link, Purpose
+from twisted_p2p.core.links import Links
 from twisted_p2p.core.membership import Membership
 from twisted_p2p.core.timers import Timer
 from twisted_p2p.core.turn import Turn

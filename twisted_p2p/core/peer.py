@@ -21,7 +21,8 @@ from twisted_p2p.core.detection import Detection
 from twisted_p2p.core.flood import Flood
 from twisted_p2p.core.join import Join
 from twisted_p2p.core.leaving import Leaving
-from twisted_p2p.core.links import Address, Attempt, Link, Links, Purpose
+from twisted_p2p.core.link import Address, Attempt, Link, Purpose
+from twisted_p2p.core.links import Links
 from twisted_p2p.core.lives import HOUSEKEEPING, Lives
 from twisted_p2p.core.membership import Membership
 from twisted_p2p.core.overlay import Overlay

@@ -11,7 +11,8 @@ from itertools import islice
 
 import attrs
 
-from twisted_p2p.core.links import Link, Links
+from twisted_p2p.core.link import Link
+from twisted_p2p.core.links import Links
 from twisted_p2p.core.membership import Membership, TokenBuckets
 from twisted_p2p.core.overlay import Overlay
 from twisted_p2p.core.turn import Turn

@@ -14,7 +14,8 @@ import attrs
 from twisted_p2p.core import wire
 from twisted_p2p.core.broadcast import Flow, Spread
 from twisted_p2p.core.catchup import CatchUp
-from twisted_p2p.core.links import Link, Links
+from twisted_p2p.core.link import Link
+from twisted_p2p.core.links import Links
 from twisted_p2p.core.timers import Timer
 from twisted_p2p.core.turn import Turn
 from twisted_p2p.interfaces import Stream
