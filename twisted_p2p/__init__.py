@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from twisted_p2p.blocking import Network
-from twisted_p2p.core.actions import Changed, Fork, Gap, Kind, Reason
+from twisted_p2p.core.actions import Banned, Changed, Fork, Gap, Kind, Reason
 from twisted_p2p.core.config import LAN, TEST, WAN, Config
 from twisted_p2p.core.wire import History
 from twisted_p2p.errors import (
@@ -32,6 +32,7 @@ __all__ = [
     "WAN",
     "BadAddress",
     "BadNetworkName",
+    "Banned",
     "CannotListen",
     "Changed",
     "Config",

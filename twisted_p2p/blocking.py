@@ -29,6 +29,7 @@ from twisted_p2p.node import Node
 
 if TYPE_CHECKING:
     from twisted_p2p.backlog import Entry
+    from twisted_p2p.core.actions import Banned
     from twisted_p2p.messages import Message
     from twisted_p2p.reader import Item, MessageReader
 
@@ -173,6 +174,24 @@ class Network:
     def connections(self) -> list[dict[str, str | int]]:
         """Our neighbours, in the same shape."""
         return self._entries(lambda node: node.connections)
+
+    @property
+    def bans(self) -> list[Banned]:
+        """Who is not let in for a while, since it has broken the rules again and again: peers and IP addresses."""
+        return self._ask(lambda node: node.bans)
+
+    def lift(self, subject: str) -> bool:
+        """End the ban of a peer or an address; whether there was one.
+
+        Raises:
+            DataDirError: the file of bans can't be written.
+        """
+        return self._ask(lambda node: node.lift(subject))
+
+    def _ask(self, ask: Callable[[Node], T]) -> T:
+        self._not_in_reactor()
+        life = self._running()
+        return life.call(lambda: defer.execute(ask, life.node)).result()
 
     def _entries(self, ask: Callable[[Node], list[dict[str, str | int]]]) -> list[dict[str, str | int]]:
         life = self._life

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from twisted_p2p.core.actions import Changed, Deliver, Fork, Gap, Kind
+from twisted_p2p.core.actions import Banned, Changed, Deliver, Fork, Gap, Kind
 from twisted_p2p.core.config import LAN, Config
 from twisted_p2p.core.wire import History
 from twisted_p2p.errors import LogError, NotRunning
@@ -209,6 +209,20 @@ class Node(Service):
     def connections(self) -> list[Entry]:
         """Our neighbours, in the same shape."""
         return self.directory.neighbours()
+
+    @property
+    def bans(self) -> list[Banned]:
+        """Who is not let in for a while, since it has broken the rules again and again: peers and IP addresses."""
+        bans: list[Banned] = self.shell.bans()
+        return bans
+
+    def lift(self, subject: str) -> bool:
+        """End the ban of a peer or an address; whether there was one.
+
+        Raises:
+            DataDirError: the file of bans can't be written.
+        """
+        return bool(self.shell.lift(subject))
 
     # --- broadcasting
 

@@ -8,7 +8,7 @@ import attrs
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
-from twisted_p2p.core.actions import Changed, Deliver, Fork, Gap
+from twisted_p2p.core.actions import Banned, Changed, Deliver, Fork, Gap
 
 Told = Deliver | Gap | Fork | Changed
 """What an application is told."""
@@ -49,6 +49,12 @@ class IPeerShell(Interface):
 
     def join(addresses: Sequence[tuple[str, int]], genesis: bool = False) -> None:
         """Join through any of `addresses`, retrying until it works. `genesis`: be ready alone, too."""
+
+    def bans() -> list[Banned]:
+        """Who is not let in for a while."""
+
+    def lift(subject: str) -> bool:
+        """End the ban of a peer or an IP address; whether there was one; raises DataDirError."""
 
     def leave() -> Deferred[None]:
         """Leave gracefully and close everything, bounded in time."""

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from twisted_p2p.core import wire
 from twisted_p2p.core.actions import (
     Actions,
+    Banned,
     Bundle,
     Changed,
     Deliver,
@@ -18,6 +19,7 @@ from twisted_p2p.core.actions import (
     Gap,
     Hangup,
     Kind,
+    Pause,
     Reason,
     Write,
 )
@@ -232,6 +234,8 @@ class Stage:
         self.gaps: list[Gap] = []
         self.forks: list[Fork] = []
         self.changes: list[Changed] = []
+        self.pauses: list[Pause] = []
+        self.bans: list[Banned] = []
         self.finished = False
         self._numbers = 0
         self.perform(self.core.start(self.address, self.now))
@@ -256,6 +260,10 @@ class Stage:
                 self.gaps.append(action)
             elif isinstance(action, Fork):
                 self.forks.append(action)
+            elif isinstance(action, Pause):
+                self.pauses.append(action)
+            elif isinstance(action, Banned):
+                self.bans.append(action)
             elif isinstance(action, Finished):
                 self.finished = True
             else:
@@ -291,11 +299,11 @@ class Stage:
 
     # --- connections
 
-    def connect(self, puppet: Puppet, dial: Dial | None = None) -> Line:
-        """The puppet connects, or is what a dial of the core finds."""
+    def connect(self, puppet: Puppet, dial: Dial | None = None, host: str = "") -> Line:
+        """The puppet connects from a host, or is what a dial of the core finds."""
         self._numbers += 1
         line = self.lines[self._numbers] = self.line(self, puppet, self._numbers)
-        self.perform(self.core.link_up(line.number, None if dial is None else dial.dial, self.now))
+        self.perform(self.core.link_up(line.number, None if dial is None else dial.dial, self.now, host))
         return line
 
     def fail(self, dial: Dial, reason: Reason = Reason.UNREACHABLE) -> None:
@@ -307,9 +315,9 @@ class Stage:
         dials, self.dials = self.dials, []
         return dials
 
-    def meet(self, puppet: Puppet, baseline: bool = True) -> Line:
+    def meet(self, puppet: Puppet, baseline: bool = True, host: str = "") -> Line:
         """An open link from the puppet."""
-        line = self.connect(puppet)
+        line = self.connect(puppet, host=host)
         line.shake_hands(baseline)
         line.take()
         return line

@@ -328,8 +328,8 @@ class SyncTests(SynchronousTestCase):
 
     def test_no_buckets(self) -> None:
         """Buckets that do not exist are a fault."""
-        for key in ("256", "-1", "x", "", "1.0"):
-            line = self.new()
+        for number, key in enumerate(("256", "-1", "x", "", "1.0"), 0x60):
+            line = self.stage.meet(Puppet(number))
             line.send(wire.Digest("nodes", {key: OTHER}))
             assert line.ended is not None, key
             self.assertEqual(line.ended.reason, Reason.BAD_FRAME)

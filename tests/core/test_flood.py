@@ -71,13 +71,14 @@ class FloodTests(SynchronousTestCase):
 
     def test_forged(self) -> None:
         """A forged fact ends the link on which it came, and is passed on to nobody."""
-        for frame in (
+        frames = (
             wire.JoinedInNetwork(unsigned(C.record())),
             wire.Disconnect(unsigned(A.record(2, "left"))),
             wire.FailedInNetwork(unsigned(B.claim(A.peer))),
             wire.NodesInNetwork([unsigned(C.record())]),
-        ):
-            line = self.stage.meet(Puppet(0x60), baseline=False)
+        )
+        for number, frame in enumerate(frames, 0x60):
+            line = self.stage.meet(Puppet(number), baseline=False)
             line.send(frame)
             self.assertEqual(line.ended and line.ended.reason, Reason.BAD_SIGNATURE)
             for other in self.lines:

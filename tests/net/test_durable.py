@@ -11,15 +11,17 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.testing import RaisingMemoryReactor
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.net.memory import Net
+from tests.net.memory import Net, Wire
 from tests.net.test_service import encoded
 from twisted_p2p.core.actions import CURSOR_BITS, ENTRY_END, Changed, Deliver, Dial, Kind
 from twisted_p2p.core.config import LAN
 from twisted_p2p.errors import CannotListen, DataDirError, LogError
 from twisted_p2p.net.dialer import Dialer
+from twisted_p2p.net.link import LinkFactory
 from twisted_p2p.net.service import RECOVER_FIRST, RECOVER_MAX, PeerService, Settings
 from twisted_p2p.reader import Bell, MessageReader
 from twisted_p2p.store import sqlitelog
+from twisted_p2p.store.bans import BansFile
 from twisted_p2p.store.datadir import DataDir
 
 
@@ -63,6 +65,57 @@ class DurableCase(SynchronousTestCase):
     def kinds(self, service: PeerService) -> list[Kind]:
         """The changes that it was told."""
         return [told.kind for told in self.net.told[service] if isinstance(told, Changed)]
+
+
+class BansTests(DurableCase):
+    """Who is banned stays so through a restart, and the user can lift it."""
+
+    def offend(self) -> str:
+        """A peer breaks the rules three times; its id."""
+        [(_, factory, _, _)] = [server for server in self.net.reactor.tcpServers if server[0] == 5050]
+        stranger = Net().service(5999)
+        for _ in range(3):
+            link = Wire(LinkFactory(stranger).buildProtocol(None), factory.buildProtocol(None)).protocols[1]
+            self.one.core.links.by_id[link.number].proven = stranger.peer  # as TLS does
+            link.dataReceived(b"junk\n")
+        self.assertTrue(link.hung_up)
+        return stranger.peer
+
+    def test_kept(self) -> None:
+        """In the data directory."""
+        peer = self.offend()
+        self.assertEqual([(ban.subject, ban.reason) for ban in self.one.bans()], [(peer, "bad-frame")])
+        self.crash(self.one)
+        self.net.reactor.tcpServers[:] = [s for s in self.net.reactor.tcpServers if s[0] != 5050]
+        again = self.net.service(5050, data_dir=self.folder)
+        again.start()
+        self.assertEqual([ban.subject for ban in again.bans()], [peer])
+        self.assertTrue(again.core.conduct.is_banned(peer))
+        self.assertTrue(again.lift(peer))
+        self.assertFalse(again.lift(peer))
+        self.assertFalse(again.core.conduct.is_banned(peer))
+        self.assertEqual(BansFile(DataDir.bans_in(self.folder)).read(), [])
+        self.crash(again)
+
+    def test_lifted_in_the_file(self) -> None:
+        """What the user has taken out of the file is lifted once it is read again, also if another ban came between."""
+        peer = self.offend()
+        file = BansFile(DataDir.bans_in(self.folder))
+        file.lift(peer)
+        other = self.offend()
+        self.assertEqual([ban.subject for ban in file.read()], [other])
+        self.one.reload_bans()
+        self.assertEqual([ban.subject for ban in self.one.bans()], [other])
+        self.assertFalse(self.one.core.conduct.is_banned(peer))
+        self.assertTrue(self.one.core.conduct.is_banned(other))
+
+    def test_file_fails(self) -> None:
+        """If it can't be written the ban holds for this life."""
+        os.mkdir(DataDir.bans_in(self.folder))
+        peer = self.offend()
+        self.assertTrue(self.one.core.conduct.is_banned(peer))
+        self.assertRaises(DataDirError, self.one.reload_bans)
+        self.assertTrue(self.one.core.conduct.is_banned(peer))
 
 
 class RestartTests(DurableCase):

@@ -6,6 +6,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.net.memory import Transport
@@ -125,6 +126,7 @@ class Recorder:
 
     def __init__(self, limit: int = LIMIT) -> None:
         self.config = Config(line_max=limit)
+        self.clock = Clock()
         self.told: list[Any] = []
         self.at_lines: Any = None
 
@@ -204,6 +206,20 @@ class LinkProtocolTests(SynchronousTestCase):
         self.link.resumeProducing()
         self.link.stopProducing()
         self.assertEqual(self.service.told, ["made", "congested", "drained"])
+
+    def test_rest(self) -> None:
+        """While it rests nothing is read; a further rest begins anew, and the end of the connection ends it."""
+        self.link.rest(2.0)
+        self.assertEqual(self.transport.producerState, "paused")
+        self.service.clock.advance(1.5)
+        self.link.rest(1.0)
+        self.service.clock.advance(0.9)
+        self.assertEqual(self.transport.producerState, "paused")
+        self.service.clock.advance(0.2)
+        self.assertEqual(self.transport.producerState, "producing")
+        self.link.rest(1.0)
+        self.link.connectionLost()
+        self.assertEqual(self.service.clock.getDelayedCalls(), [])
 
     def test_lost_once(self) -> None:
         """The end of a connection is told once, in the middle of a line too."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.address import IPv4Address
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -63,9 +64,10 @@ class StrangerTests(SynchronousTestCase):
         if event.get("log_namespace") == "p2p":
             self.logged.append(formatEvent(event))
 
-    def connect(self, *reads: bytes) -> Transport:
+    def connect(self, *reads: bytes, host: str = "192.168.1.1") -> Transport:
         """Somebody connects, and sends this."""
-        link, transport = LinkFactory(self.service).buildProtocol(None), Transport()
+        client = IPv4Address("TCP", host, 54321)
+        link, transport = LinkFactory(self.service).buildProtocol(None), Transport(client, client)
         link.makeConnection(transport)
         for read in reads:
             link.dataReceived(read)
@@ -102,8 +104,8 @@ class StrangerTests(SynchronousTestCase):
 
     def test_flood(self) -> None:
         """However many strangers come, few lines are logged in a minute; the next one tells how many there were."""
-        for _ in range(LINES + 50):
-            self.connect(REQUEST)
+        for number in range(LINES + 50):
+            self.connect(REQUEST, host=f"10.0.{number}.1")
         self.assertEqual(len(self.logged), LINES + 1)
         self.assertEqual(self.logged[-1], "Further such clients are not logged, but counted, for 60 s.")
         self.net.run(PERIOD)

@@ -38,6 +38,8 @@ class Reason(str, enum.Enum):
     TOO_MANY = "too-many-links"
     NO_TLS = "no-tls"  # the other end speaks no TLS 1.3, or has a key of another kind
     LOG_FAILED = "log-failed"  # we can't keep what comes, so we take nothing
+    FLOODING = "flooding"  # more frames of its own than any peer needs to send
+    BANNED = "banned"  # it has broken the rules again and again, and is not let in for a while
 
 
 @attrs.frozen
@@ -65,6 +67,14 @@ class Hangup:
     link: int
     reason: Reason
     abort: bool = False
+
+
+@attrs.frozen
+class Pause:
+    """Read nothing more from the link for so many seconds."""
+
+    link: int
+    seconds: float
 
 
 @attrs.frozen
@@ -159,9 +169,24 @@ class Changed:
 
 
 @attrs.frozen
+class Banned:
+    """Who has broken the rules again and again is not let in for a while.
+
+    Attributes:
+        subject: a peer's id, or an IP address.
+        until: seconds since 1970.
+        reason: of the last link that we ended.
+    """
+
+    subject: str
+    until: float
+    reason: str
+
+
+@attrs.frozen
 class Finished:
     """We have left; the shell may close everything."""
 
 
-Action = Write | Dial | Hangup | Deliver | Gap | Fork | Changed | Finished
+Action = Write | Dial | Hangup | Pause | Deliver | Gap | Fork | Changed | Banned | Finished
 Actions = Sequence[Action]

@@ -58,7 +58,51 @@ class Config:
     paused_timeout: float = 120.0
     """How long a neighbour may take nothing while it still talks; then the link is given up."""
     max_links: int = 1000
-    """Connections of all kinds at once; further ones are closed on arrival."""
+    """Connections of all kinds at once. For a further one that somebody makes to us another one of theirs is ended."""
+    max_links_host: int = 64
+    max_links_group: int = 256
+    """The same from one IP address, and from one /24 of IPv4 or /64 of IPv6; this machine aside. A peer behind one
+    address with many others, as in an office, has a few links to each of its peers."""
+    max_handshakes: int = 128
+    """Connections of others that have not proven their key yet. It takes milliseconds: who waits longest goes first."""
+    arrivals_burst: int = 200
+    arrivals_interval: float = 0.5
+    """Connections that one address, other than this machine's, may make to us: so many at once, then one each interval.
+    A peer is dialled by each of the others now and then, and an address rarely has more than some dozens of them."""
+
+    # --- what a link may send
+    lines_burst: int = 40_000
+    lines_rate: float = 20_000.0
+    bytes_burst: int = 134_217_728
+    bytes_rate: float = 67_108_864.0
+    """Lines and bytes that are read from one link: so many at once, then so many a second; who sends faster is read
+    from more slowly. What a core can check in a second, and what one link carries in these figures' machine."""
+    control_burst: int = 20_000
+    control_rate: float = 1_000.0
+    control_bytes_burst: int = 16_777_216
+    control_bytes_rate: float = 262_144.0
+    """The same for all lines but bundles; of one that is no neighbour each counts as `stranger_weight`. One takes some
+    10 us. At most 60 in a second were seen among 50 peers, but a join of 1,000 is one for each, who asks for thousands
+    of streams that are gone is told of each, and 100,000 positions are 9 MB."""
+    stranger_weight: int = 10
+    requests_burst: int = 2_000
+    requests_rate: float = 20.0
+    """Frames that a peer sends for itself, of one link: over it the link is ended. A peer that suspects hundreds at
+    once asks about each."""
+    served_burst: int = 536_870_912
+    served_rate: float = 1_048_576.0
+    """Bytes sent again from the log to one peer, and so many more a second. Twice all that a log holds."""
+
+    # --- those who break the rules
+    penalty_half_life: float = 600.0
+    """After which an offence counts half as much. A guess: the third in a few minutes is no accident."""
+    ban_time: float = 600.0
+    ban_max: float = 86_400.0
+    """How long the first ban lasts, and the longest: each is twice as long as the one before, if that is not longer ago
+    than the longest lasts."""
+    bans_max: int = 1_000
+    penalties_max: int = 10_000
+    """Peers and addresses that are banned, or have a penalty, at once; the one that matters least gives way."""
 
     # --- failure detection: SWIM (DSN 2002) with Lifeguard's restraint
     probe_interval: float = 2.0

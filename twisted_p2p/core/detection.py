@@ -14,7 +14,7 @@ import attrs
 
 from twisted_p2p.core.actions import Reason
 from twisted_p2p.core.link import Address, Attempt, Link, Purpose
-from twisted_p2p.core.links import Links
+from twisted_p2p.core.links import IS_THERE, Links
 from twisted_p2p.core.membership import Membership
 from twisted_p2p.core.overlay import Overlay
 from twisted_p2p.core.turn import Turn
@@ -189,7 +189,7 @@ class Detection:
         if self._probed.get(link.peer) is link:
             del self._probed[link.peer]
         if not link.is_open:
-            if link.attempt.peer and reason not in (Reason.TOO_MANY, Reason.LEAVING):
+            if link.attempt.peer and reason not in IS_THERE:
                 self.failed(link.attempt)
             return
         if link.is_neighbour:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import attrs
 
 from twisted_p2p.core.actions import Reason
+from twisted_p2p.core.pace import Pace
 from twisted_p2p.core.timers import Timer
 from twisted_p2p.core.wire import Record
 
@@ -56,6 +57,10 @@ class Link:
     """Bytes of bundles written, and bytes received, since it last answered a ping: what may delay its next answer."""
     end: Reason | None = None
     """Why it ended, once somebody has decided that."""
+    pace: Pace | None = None
+    """What it has sent lately; None before it has sent anything."""
+    rests_until: float = 0.0
+    """Nothing is read from it before."""
     _their_nonce: str = ""
     _deadline: Timer | None = None
     _ping: Timer | None = None

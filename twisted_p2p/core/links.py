@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count
 
 import attrs
 
 from twisted_p2p.core import wire
-from twisted_p2p.core.actions import Dial, Hangup, Reason
+from twisted_p2p.core.actions import Dial, Hangup, Pause, Reason
+from twisted_p2p.core.arrivals import Arrivals
+from twisted_p2p.core.conduct import Conduct
 from twisted_p2p.core.link import Address, Attempt, Link, Purpose
 from twisted_p2p.core.membership import Membership
+from twisted_p2p.core.pace import Pace
 from twisted_p2p.core.turn import Turn
 from twisted_p2p.core.wire import Bye, Frame, Hello, Ping, Pong, Proof, Record
 from twisted_p2p.interfaces import ISigner, IVerifier
+
+IS_THERE = (Reason.TOO_MANY, Reason.LEAVING, Reason.BANNED)
+"""Whoever ends a link so before it is open is there, though not for us."""
 
 
 @attrs.define(eq=False)
@@ -25,6 +31,8 @@ class Links:
     membership: Membership
     signer: ISigner
     verifier: IVerifier
+    arrivals: Arrivals
+    conduct: Conduct
     has_baseline: Callable[[], bool]
     on_open: Callable[[Link], None]
     on_lost: Callable[[Link, Reason], None]
@@ -103,14 +111,33 @@ class Links:
         attempt = Attempt(Purpose.INBOUND, ("", 0)) if dial is None else self._attempts.pop(dial)
         link = Link(number, attempt, f"{self.turn.rng.getrandbits(128):032x}", host)
         self.by_id[number] = link
-        if len(self.by_id) > self.turn.config.max_links:
-            self.hang_up(link, Reason.TOO_MANY)
+        if dial is None and not self._let_in(link):
             return
         link._deadline = self.turn.timers.after(
             self.turn.config.handshake_timeout, lambda: self.hang_up(link, Reason.HANDSHAKE_TIMEOUT), judges=True
         )
         if dial is not None:
             self._send_hello(link)
+
+    def _let_in(self, link: Link) -> bool:
+        """Whether a connection of somebody else's may stay. Who is sent away unheard costs us nothing more."""
+        if self.conduct.is_banned(link.host) or self.arrivals.is_too_often(link.host):
+            self.turn.counts["arrivals_refused"] += 1
+            del self.by_id[link.id]
+            self.turn.connect(Hangup(link.id, Reason.TOO_MANY, abort=True))
+            return False
+        surplus = self.arrivals.came(link)
+        if surplus is None and len(self.by_id) > self.turn.config.max_links:
+            surplus = self.arrivals.make_room(link)
+        if surplus is not None:
+            self.hang_up(surplus, Reason.TOO_MANY)
+        return surplus is not link
+
+    def end_banned(self) -> None:
+        """Nobody who is banned keeps a link."""
+        for link in [*self.by_id.values()]:
+            if self.conduct.is_banned(link.peer) or self.conduct.is_banned(link.host):
+                self.hang_up(link, Reason.BANNED)
 
     def secured(self, number: int, peer: str) -> None:
         """The connection has proven who is at its other end; without an id: that it is nobody whom we know."""
@@ -158,6 +185,7 @@ class Links:
         """End a link, telling the other end why."""
         if link.end is not None:
             return
+        self.conduct.ended(link, reason)
         silent = reason in (Reason.PING_TIMEOUT, Reason.STUCK)
         if not silent:
             self.send(link, Bye(reason.value))
@@ -173,8 +201,9 @@ class Links:
         if self.by_id.pop(link.id, None) is None:
             return
         link.end = reason
+        self.arrivals.gone(link)
         if not link.is_open:
-            self._dialled(link.attempt, found=reason is Reason.TOO_MANY)
+            self._dialled(link.attempt, found=reason in IS_THERE)
         if reason is Reason.OWN_ADDRESS and link.purpose is not Purpose.INBOUND:
             self.own_addresses[link.attempt.address] = None
         self.turn.counts[f"link_end_{reason.value}"] += 1
@@ -223,6 +252,8 @@ class Links:
         is_another = link.proven not in ("", record.peer)
         if is_another or not self.verifier.verify(record.peer, record.signed_bytes(self.network), record.sig):
             return Reason.BAD_SIGNATURE
+        if link.purpose is Purpose.INBOUND and self.conduct.is_banned(record.peer):
+            return Reason.BANNED
         return None
 
     def proof(self, link: Link, frame: Proof) -> None:
@@ -238,6 +269,7 @@ class Links:
 
     def _open(self, link: Link) -> None:
         link.is_open = True
+        self.arrivals.opened(link)
         self._dialled(link.attempt, found=link.attempt.peer == link.peer)
         if link._deadline is not None:
             link._deadline.cancel()
@@ -272,6 +304,9 @@ class Links:
     def _await_pong(self, link: Link, waited: float) -> None:
         def judge() -> None:
             """Who has much to read, and still talks, is slow rather than dead: our ping waits behind the bundles."""
+            if link.rests_until + self.turn.config.ping_timeout > self.turn.now:
+                self._await_pong(link, waited)  # its answer may wait to be read
+                return
             is_busy = link._was_congested or link.payload > self.turn.config.burst
             if is_busy and link._heard and waited < self.turn.config.paused_timeout:
                 link._heard = False
@@ -302,10 +337,29 @@ class Links:
                 delay = self.turn.jitter(self.turn.config.ping_interval)
                 link._ping = self.turn.timers.after(delay, lambda: self.ping(link))
 
-    def heard(self, link: Link, size: int) -> None:
-        """So many bytes arrived."""
+    def heard(self, link: Link, lines: Sequence[bytes]) -> None:
+        """These lines arrived. If they are too many, the next ones are read later."""
+        size, now = sum(map(len, lines)), self.turn.now
         link._heard = True
         link.payload += size
+        if link.pace is None:
+            link.pace = Pace.of(self.turn.config, now)
+        control = [line for line in lines if not line.startswith(wire.BUNDLE)]
+        weight = 1 if link.is_neighbour else self.turn.config.stranger_weight
+        rest = link.pace.read(len(lines), size, now)
+        if control:
+            rest = max(rest, link.pace.control(weight * len(control), weight * sum(map(len, control)), now))
+        if rest:
+            self.turn.counts["pauses"] += 1
+            link.rests_until = now + rest
+            self.turn.connect(Pause(link.id, rest))
+
+    def is_too_much(self, link: Link, frame: Frame | None) -> bool:
+        """Whether this frame, which has come from it, is one too many: then the link is ended."""
+        is_flooding = link.pace is not None and link.pace.is_flooding(frame, self.turn.now)
+        if is_flooding:
+            self.hang_up(link, Reason.FLOODING)
+        return is_flooding
 
     def set_congested(self, link: Link, congested: bool) -> None:
         """The shell says whether more can be written."""

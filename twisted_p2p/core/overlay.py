@@ -160,7 +160,7 @@ class Overlay:
             self.ask(link, urgent=True)
 
     def _is_faulty(self, peer: str) -> bool:
-        return self._faulty.get(peer, 0.0) > self.turn.now
+        return self._faulty.get(peer, 0.0) > self.turn.now or self.links.conduct.is_banned(peer)
 
     def opened(self, link: Link) -> None:
         """A dial of ours for a neighbour went through."""

@@ -7,15 +7,17 @@ while those are being performed. It makes no input or output of its own, so a ru
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 from twisted_p2p.core import wire
 from twisted_p2p.core.actions import Actions, Changed, Kind, Reason
 from twisted_p2p.core.antientropy import AntiEntropy
+from twisted_p2p.core.arrivals import Arrivals
 from twisted_p2p.core.broadcast import Spread
 from twisted_p2p.core.catchup import CatchUp
+from twisted_p2p.core.conduct import Conduct
 from twisted_p2p.core.config import Config
 from twisted_p2p.core.detection import Detection
 from twisted_p2p.core.flood import Flood
@@ -60,12 +62,15 @@ class PeerCore:
             lambda: self.spread.met_twin(),
         )
         self.positions = Positions()
+        self.conduct = Conduct(turn)
         self.links = Links(
             turn,
             network,
             self.membership,
             signer,
             verifier,
+            Arrivals(turn),
+            self.conduct,
             lambda: self.antientropy.has_baseline,
             self._opened,
             self._lost,
@@ -209,7 +214,7 @@ class PeerCore:
         self._begin(now)
         link = self.links.by_id.get(number)
         if link is not None:
-            self.links.heard(link, sum(map(len, lines)))
+            self.links.heard(link, lines)
             for line in lines:
                 if link.end is None:
                     self._line(link, line)
@@ -221,6 +226,13 @@ class PeerCore:
         link = self.links.by_id.get(number)
         if link is not None:
             self.links.hang_up(link, reason)
+        return self._end(None)
+
+    def set_bans(self, bans: Mapping[str, float], now: float) -> Actions:
+        """These peers and addresses are banned until then, in seconds since 1970, and nobody else is."""
+        self._begin(now)
+        self.conduct.set_bans(bans)
+        self.links.end_banned()
         return self._end(None)
 
     def unsent(self) -> int:
@@ -291,6 +303,8 @@ class PeerCore:
             return
         if isinstance(frame, wire.Broadcast) and link.is_open:
             self.spread.receive(link, frame, line)
+        elif self.links.is_too_much(link, frame):
+            return
         elif frame is None:
             self.turn.counts["unknown_title"] += 1
         elif link.is_open or isinstance(frame, (wire.Hello, wire.Proof, wire.Bye)):
@@ -444,6 +458,8 @@ class PeerCore:
         self.turn.timers.after(HOUSEKEEPING, self._keep_house)
         self._expire()
         self.lives.note_up()
+        self.links.arrivals.expire()
+        self.conduct.expire()
         gone = self.membership.expire()
         self.turn.counts["forgotten"] += len(gone)
         if not self.membership.is_sample:

@@ -7,7 +7,21 @@ from collections import Counter
 
 import attrs
 
-from twisted_p2p.core.actions import Action, Actions, Bundle, Changed, Deliver, Dial, Finished, Fork, Gap, Hangup, Write
+from twisted_p2p.core.actions import (
+    Action,
+    Actions,
+    Banned,
+    Bundle,
+    Changed,
+    Deliver,
+    Dial,
+    Finished,
+    Fork,
+    Gap,
+    Hangup,
+    Pause,
+    Write,
+)
 from twisted_p2p.core.config import Config
 from twisted_p2p.core.health import Health
 from twisted_p2p.core.timers import Timers
@@ -26,8 +40,8 @@ class Turn:
     counts: Counter[str] = attrs.field(factory=Counter)
     _writes: dict[int, list[bytes]] = attrs.field(factory=dict)
     _bytes: dict[int, int] = attrs.field(factory=dict)
-    _connections: list[Dial | Hangup] = attrs.field(factory=list)
-    _told: list[Deliver | Gap | Fork | Changed | Finished] = attrs.field(factory=list)
+    _connections: list[Dial | Hangup | Pause] = attrs.field(factory=list)
+    _told: list[Deliver | Gap | Fork | Changed | Banned | Finished] = attrs.field(factory=list)
 
     def __attrs_post_init__(self) -> None:
         self.health.most = self.config.health_max
@@ -58,11 +72,11 @@ class Turn:
         """Bytes of payload that may still be written to this link in this turn."""
         return self.config.burst - self._bytes.get(link, 0)
 
-    def connect(self, action: Dial | Hangup) -> None:
-        """Dial or hang up, after the writes."""
+    def connect(self, action: Dial | Hangup | Pause) -> None:
+        """Dial, hang up or pause, after the writes."""
         self._connections.append(action)
 
-    def tell(self, action: Deliver | Gap | Fork | Changed | Finished) -> None:
+    def tell(self, action: Deliver | Gap | Fork | Changed | Banned | Finished) -> None:
         """Tell the application, last."""
         self._told.append(action)
 

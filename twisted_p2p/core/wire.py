@@ -396,7 +396,8 @@ class _Titled(Struct, frozen=True):
     title: str
 
 
-_BUNDLE = b'{"title":"#BROADCAST",'
+BUNDLE = b'{"title":"#BROADCAST",'
+"""How each bundle begins."""
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Frame] = msgspec.json.Decoder(Frame)
 _titled = msgspec.json.Decoder(_Titled)
@@ -425,7 +426,7 @@ def decode(line: bytes) -> Frame | None:
     try:
         frame = _decoder.decode(line)
     except RecursionError as error:
-        if line.startswith(_BUNDLE):
+        if line.startswith(BUNDLE):
             return None
         raise BadFrame(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -83,6 +83,7 @@ class LinkProtocol(Protocol):
         """Ends a connection that takes too long to close."""
         self._splitter = LineSplitter(service.config.line_max)
         self._has_spoken = False
+        self._resting: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
         """Small frames go out at once, and a full buffer is told to the core."""
@@ -111,8 +112,23 @@ class LinkProtocol(Protocol):
         if self._splitter.overflowed:
             self.service.line_too_long(self)
 
+    def rest(self, seconds: float) -> None:
+        """Read nothing for so long: what comes meanwhile waits at the other end, once the kernel's buffers are full."""
+        if self._resting is not None:
+            self._resting.reset(seconds)
+            return
+        IPushProducer(self.transport).pauseProducing()
+        self._resting = self.service.clock.callLater(seconds, self._read_on)
+
+    def _read_on(self) -> None:
+        self._resting = None
+        IPushProducer(self.transport).resumeProducing()
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Gone, for whatever reason."""
+        if self._resting is not None:
+            self._resting.cancel()
+            self._resting = None
         self.service.link_lost(self, is_no_tls=is_no_tls(reason))
 
     def pauseProducing(self) -> None:

@@ -18,12 +18,12 @@ from twisted.internet.interfaces import IConsumer, IDelayedCall, IListeningPort
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from twisted_p2p.core.actions import Actions, Changed, Dial, Finished, Hangup, Kind, Reason, Write
+from twisted_p2p.core.actions import Actions, Banned, Changed, Dial, Finished, Hangup, Kind, Pause, Reason, Write
 from twisted_p2p.core.config import LAN, Config
 from twisted_p2p.core.peer import PeerCore
 from twisted_p2p.core.streamlog import MemoryLog
 from twisted_p2p.core.wire import History
-from twisted_p2p.errors import BadAddress, BadNetworkName, CannotListen, LogError, P2PError
+from twisted_p2p.errors import BadAddress, BadNetworkName, CannotListen, DataDirError, LogError, P2PError
 from twisted_p2p.identity import Ed25519Signer, Ed25519Verifier
 from twisted_p2p.interfaces import IMessageLog
 from twisted_p2p.net.dialer import Dialer
@@ -31,6 +31,7 @@ from twisted_p2p.net.link import LinkFactory, LinkProtocol
 from twisted_p2p.net.stranger import StrangerLog
 from twisted_p2p.net.tls import Credentials, TLSFactory
 from twisted_p2p.shell import IPeerShell, SteadyClock, Told
+from twisted_p2p.store.bans import BansFile, ban_line
 from twisted_p2p.store.datadir import DataDir
 
 BACKLOG = 1024
@@ -107,6 +108,8 @@ class PeerService(MultiService):
         self._signer = Ed25519Signer() if self._data_dir is None else self._data_dir.signer
         self.peer = self._signer.peer
         self.message_log = self._make_log()
+        self._bans_file = None if self._data_dir is None else BansFile(DataDir.bans_in(self._data_dir.path))
+        self._bans = {} if self._bans_file is None else {ban.subject: ban for ban in self._bans_file.read()}
         self.core = self._make_core()
         self.failure: LogError | None = None
         """Why the log takes nothing. Until it does this peer stands still."""
@@ -196,6 +199,7 @@ class PeerService(MultiService):
         actions = self.core.start(self.address, self._now())
         self.message_log.commit()
         self._run(lambda now: actions)
+        self._use_bans()
 
     def join(self, addresses: Sequence[tuple[str, int]], genesis: bool = False) -> None:
         """Join through any of `addresses`, retrying until it works."""
@@ -266,6 +270,12 @@ class PeerService(MultiService):
                 self._dialer.dial(action)
             elif isinstance(action, Hangup):
                 self._hang_up(action)
+            elif isinstance(action, Pause):
+                link = self._links.get(action.link)
+                if link is not None and not link.hung_up:
+                    link.rest(action.seconds)
+            elif isinstance(action, Banned):
+                self._keep_ban(action)
             elif isinstance(action, Finished):
                 self._close()
             else:
@@ -413,6 +423,41 @@ class PeerService(MultiService):
     def _abort(self, link: LinkProtocol) -> None:
         link.aborting = None
         link.transport.abortConnection()
+
+    # --- bans
+
+    def bans(self) -> list[Banned]:
+        """Who is not let in for a while, since it has broken the rules again and again."""
+        now = self._now()
+        return [ban for ban in self._bans.values() if ban.until > now]
+
+    def lift(self, subject: str) -> bool:
+        """End the ban of a peer or an address; whether there was one. Raises DataDirError."""
+        if self._bans.pop(subject, None) is None:
+            return False
+        if self._bans_file is not None:
+            self._bans_file.lift(subject)
+        self._use_bans()
+        return True
+
+    def reload_bans(self) -> None:
+        """Take in what the user has done to the file. Raises DataDirError."""
+        if self._bans_file is not None:
+            self._bans = {ban.subject: ban for ban in self._bans_file.read()}
+            self._use_bans()
+
+    def _use_bans(self) -> None:
+        bans = {ban.subject: ban.until for ban in self._bans.values()}
+        self._run(lambda now: self.core.set_bans(bans, now))
+
+    def _keep_ban(self, action: Banned) -> None:
+        self._bans[action.subject] = action
+        self.log.warn("Banned, until when, and why: {ban}", ban=ban_line(action))
+        if self._bans_file is not None:
+            try:
+                self._bans_file.add(action, self._now())
+            except DataDirError as error:
+                self.log.error("This ban ends with this process. {error}", error=error)
 
     # --- the end
 

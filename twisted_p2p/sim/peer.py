@@ -14,7 +14,20 @@ import attrs
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from twisted_p2p.core.actions import Actions, Bundle, Changed, Deliver, Dial, Finished, Fork, Gap, Hangup, Write
+from twisted_p2p.core.actions import (
+    Actions,
+    Banned,
+    Bundle,
+    Changed,
+    Deliver,
+    Dial,
+    Finished,
+    Fork,
+    Gap,
+    Hangup,
+    Pause,
+    Write,
+)
 from twisted_p2p.core.config import Config
 from twisted_p2p.core.peer import PeerCore
 from twisted_p2p.core.streamlog import MemoryLog
@@ -69,6 +82,7 @@ class SimPeer:
         self.received: list[Bundle] = []
         self.gaps: list[Gap] = []
         self.forks: list[Fork] = []
+        self.banned: list[Banned] = []
         self.changes: list[Changed] = []
         self.on_commit: Callable[[], Commit] = lambda: Commit.WORKS
         """Says how the next commit ends."""
@@ -158,6 +172,17 @@ class SimPeer:
         """Leave gracefully."""
         self.do(lambda now: self.core.leave(now))
         return self.left
+
+    def bans(self) -> list[Banned]:
+        """Who is banned."""
+        return [ban for ban in self.banned if self.core.conduct.is_banned(ban.subject)]
+
+    def lift(self, subject: str) -> bool:
+        """End a ban; whether there was one."""
+        bans = {ban.subject: ban.until for ban in self.bans()}
+        is_banned = bans.pop(subject, None) is not None
+        self.do(lambda now: self.core.set_bans(bans, now))
+        return is_banned
 
     # --- what happens to a process
 
@@ -319,6 +344,10 @@ class SimPeer:
                 connection = self.connections.pop(action.link, None)
                 if connection is not None:
                     self.world.close(connection, self, action.link)
+            elif isinstance(action, Pause):
+                self.world.pause(self, action)
+            elif isinstance(action, Banned):
+                self.banned.append(action)
             elif isinstance(action, Finished):
                 self._finish()
             else:

@@ -18,7 +18,7 @@ from typing import Any
 import attrs
 from twisted.internet.error import AlreadyCalled, AlreadyCancelled
 
-from twisted_p2p.core.actions import Dial, Reason, Write
+from twisted_p2p.core.actions import Dial, Pause, Reason, Write
 from twisted_p2p.core.config import LAN, Config
 from twisted_p2p.interfaces import ISigner, IVerifier
 from twisted_p2p.sim.peer import Address, SimPeer
@@ -72,6 +72,10 @@ class Pipe:
     unread: int = 0
     congested: bool = False
     closed: bool = False
+    rests_until: float = 0.0
+    """Its reader reads nothing before."""
+    held: list[Callable[[], object]] = attrs.field(factory=list)
+    """What has come meanwhile."""
 
 
 @attrs.define(eq=False)
@@ -315,6 +319,19 @@ class World:
         else:
             self._carry(pipe, size, arrive)
 
+    def pause(self, peer: SimPeer, action: Pause) -> None:
+        """`peer` reads nothing from a link for a while."""
+        connection = peer.connections.get(action.link)
+        if connection is not None:
+            pipe = connection.into(action.link)
+            pipe.rests_until = self.now + action.seconds
+            self._due(pipe.rests_until, partial(self._resume, pipe))
+
+    def _resume(self, pipe: Pipe) -> None:
+        held, pipe.held = pipe.held, []
+        for go in held:
+            go()
+
     def _carry(self, pipe: Pipe, size: int, arrive: Callable[[], None]) -> None:
         when = self.now + self._delay()
         pipe.due = max(when, pipe.due) + (size / self.bandwidth if self.bandwidth else 0.0)
@@ -345,6 +362,9 @@ class World:
         reader = pipe.reader
         if pipe.closed or not reader.running or pipe.number not in reader.connections:
             return
+        if pipe.held or self.now < pipe.rests_until:
+            pipe.held.append(lambda: self._hand_over(connection, pipe, writer, lines, size))
+            return
         if reader.frozen:
             reader._waiting.append(lambda: self._hand_over(connection, pipe, writer, lines, size))
             return
@@ -366,7 +386,9 @@ class World:
                 other.do(lambda now: other.core.link_down(pipe.number, Reason.CLOSED, now))
 
         def arrive() -> None:
-            if other._unread:
+            if pipe.held:
+                pipe.held.append(end)
+            elif other._unread:
                 other._unread.append((0, end))
             else:
                 end()

@@ -60,7 +60,7 @@ class DataDir:
             steps: from each version to the next; a new directory needs none of them.
         """
         folder = Path(path).expanduser().absolute()
-        with _ours(folder):
+        with ours(folder):
             _make(folder)
             lock = _locked(folder)
             try:
@@ -74,9 +74,14 @@ class DataDir:
         """The log in it, not yet open."""
         return SqliteLog(self.path / "messages.sqlite", config, synchronous)
 
+    @staticmethod
+    def bans_in(folder: str | os.PathLike[str]) -> Path:
+        """The file in a data directory of who is banned (`store.bans`)."""
+        return Path(folder) / "bans"
+
     def say_pid(self) -> None:
         """Note which process has it, for the message to any other: it may have been forked since it took the lock."""
-        with _ours(self.path):
+        with ours(self.path):
             _say_pid(self._lock)
 
     def close(self) -> None:
@@ -89,7 +94,7 @@ class DataDir:
 
 
 @contextlib.contextmanager
-def _ours(folder: Path) -> Iterator[None]:
+def ours(folder: Path) -> Iterator[None]:
     """Make a DataDirError of what the operating system complains of."""
     try:
         yield
@@ -136,6 +141,17 @@ def _locked(folder: Path) -> int:
     return lock
 
 
+def holder_of(folder: Path) -> int:
+    """The process that has a data directory open; 0 if none has."""
+    with contextlib.suppress(OSError), open(folder / "lock", "rb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            text = lock.read(20).strip()
+            return int(text) if text.isdigit() else 0
+    return 0
+
+
 def _say_pid(lock: int) -> None:
     """Write into the lock who holds it, for those who find it taken."""
     text = b"%d\n" % os.getpid()
@@ -153,7 +169,7 @@ def _migrate(folder: Path, steps: Sequence[Step]) -> None:
             raise DataDirError(
                 f"{folder} is no data directory, it has other things in it ({others[0]}): give an empty or a new one."
             )
-        _write(file, f"{known}\n", 0o644)
+        write_file(file, f"{known}\n", 0o644)
         return
     text = file.read_bytes().decode("ascii", "replace").strip()
     if not text.isdigit() or not int(text):
@@ -166,14 +182,14 @@ def _migrate(folder: Path, steps: Sequence[Step]) -> None:
         )
     for number in range(version, known):
         steps[number - 1](folder)
-        _write(file, f"{number + 1}\n", 0o644)
+        write_file(file, f"{number + 1}\n", 0o644)
 
 
 def _seed(file: Path) -> bytes:
     """The seed of the key, made anew if there is none."""
     if not file.exists():
         signer = Ed25519Signer()
-        _write(file, f"{signer.seed.hex()}\n", 0o600)
+        write_file(file, f"{signer.seed.hex()}\n", 0o600)
         return signer.seed
     if file.stat().st_mode & 0o077:
         raise DataDirError(f"Others can read the key {file}: make it yours alone, by: chmod 600 '{file}'")
@@ -186,7 +202,7 @@ def _seed(file: Path) -> bytes:
     )
 
 
-def _write(file: Path, text: str, mode: int) -> None:
+def write_file(file: Path, text: str, mode: int) -> None:
     """Write a file as a whole, or not at all, and wait until it is on the disk."""
     meanwhile = file.with_name(file.name + _MEANWHILE)
     meanwhile.unlink(missing_ok=True)
