@@ -19,7 +19,7 @@ LAYERS = (
     ("adapters", ("identity", "messages", "shell", "store", "metrics")),
     ("shells", ("net", "sim")),
     ("api", ("node", "reader")),
-    ("faces", ("tap", "console", "events", "eventsfile", "backlog", "blocking", "testing", "__init__")),
+    ("faces", ("tap", "console", "events", "eventsfile", "backlog", "bans", "blocking", "testing", "__init__")),
 )
 LEVELS = {part: level for level, (_, parts) in enumerate(LAYERS) for part in parts}
 APART = (("net", "sim"), ("sim", "net"))

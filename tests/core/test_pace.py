@@ -146,3 +146,42 @@ class FloodingTests(PaceCase):
         line.send(*[wire.JoinedInNetwork(BOB.record())] * 100)
         line.send(*[wire.Frontier([])] * 100)
         self.assertIsNone(line.ended)
+
+
+class ServiceTests(PaceCase):
+    """What is sent again from the log."""
+
+    def graft(self, stage: Stage, line: Line, position: int) -> list[int]:
+        """It asks for a stream from there on; the seqs that it gets."""
+        line.take()
+        line.send(wire.Graft([(*BOB.stream, position)]))
+        stage.pass_time(0.1)
+        return line.take_seqs()
+
+    def test_again(self) -> None:
+        """Who asks for the same again and again gets it so often, and then at the rate (row 86)."""
+        stage, line = self.befriend(served_burst=25, served_rate=1.0)
+        stage.befriend(BOB).send_lines(*(BOB.bundle(seq) for seq in range(1, 11)))
+        stage.pass_time(1)
+        for _ in range(3):
+            self.assertEqual(self.graft(stage, line, 1), list(range(1, 11)))
+        for _ in range(1000):
+            line.send(wire.Graft([(*BOB.stream, 1)]))
+        self.assertEqual(self.graft(stage, line, 1), [])
+        self.assertEqual(stage.counts["grafts_over_rate"], 1001)
+        self.assertIsNone(line.ended)
+        stage.pass_time(6)
+        self.assertEqual(self.graft(stage, line, 1), list(range(1, 11)))
+
+    def test_others(self) -> None:
+        """It is another one's loss in nothing, and new bundles come to it all the same."""
+        stage, line = self.befriend(served_burst=5, served_rate=0.001)
+        bob = stage.befriend(BOB)
+        bob.send_lines(*(BOB.bundle(seq) for seq in range(1, 11)))
+        stage.pass_time(1)
+        self.graft(stage, line, 1)
+        self.assertEqual(self.graft(stage, line, 1), [])
+        other = stage.befriend(Puppet(0x30))
+        self.assertEqual(self.graft(stage, other, 1), list(range(1, 11)))
+        bob.send_lines(BOB.bundle(11))
+        self.assertEqual((line.take_seqs(), other.take_seqs()), ([11], [11]))

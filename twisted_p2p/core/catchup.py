@@ -9,6 +9,7 @@ import attrs
 from twisted_p2p.core.broadcast import Flow, Spread
 from twisted_p2p.core.link import Link
 from twisted_p2p.core.links import Links
+from twisted_p2p.core.pace import Bucket
 from twisted_p2p.core.positions import Positions
 from twisted_p2p.core.timers import Timer
 from twisted_p2p.core.turn import Turn
@@ -91,6 +92,8 @@ class CatchUp:
     """Streams of which nobody was found to hold what we want: since when, and when last."""
     _raised: dict[int, dict[Stream, None]] = attrs.field(factory=dict)
     """What is wanted on the word of each link."""
+    _serving: dict[str, Bucket] = attrs.field(factory=dict)
+    """What each peer has asked for."""
     _timer: Timer | None = None
     lateness: Lateness = attrs.field(default=attrs.Factory(_lateness, takes_self=True))
 
@@ -335,6 +338,20 @@ class CatchUp:
 
     # --- being asked
 
+    def _may_serve(self, peer: str, bundles: int) -> bool:
+        """Whether so many bundles may be sent to a peer that it may have been sent before."""
+        config, now = self.turn.config, self.turn.now
+        bucket = self._serving.setdefault(peer, Bucket(config.served_burst, config.served_rate))
+        if bucket.missing(now):
+            return False
+        bucket.spend(max(0, bundles), now)
+        return True
+
+    def expire(self) -> None:
+        """Forget to whom much was sent long ago."""
+        now = self.turn.now
+        self._serving = {peer: bucket for peer, bucket in self._serving.items() if not bucket.is_full(now)}
+
     def grafted(self, link: Link, frame: Graft) -> None:
         """The other end asks for streams from given positions on."""
         flow = self.spread.flows.get(link.id)
@@ -354,6 +371,9 @@ class CatchUp:
             ours = self.positions.of(stream)
             if position == ours:
                 flow.cursor.pop(stream, None)
+                continue
+            if position < ours and not self._may_serve(link.peer, flow.cursor.get(stream, ours) - position):
+                self.turn.counts["grafts_over_rate"] += 1
                 continue
             flow.cursor[stream] = position
             if position < ours:

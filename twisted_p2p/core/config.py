@@ -89,9 +89,10 @@ class Config:
     requests_rate: float = 20.0
     """Frames that a peer sends for itself, of one link: over it the link is ended. A peer that suspects hundreds at
     once asks about each."""
-    served_burst: int = 536_870_912
-    served_rate: float = 1_048_576.0
-    """Bytes sent again from the log to one peer, and so many more a second. Twice all that a log holds."""
+    served_burst: int = 2_000_000
+    served_rate: float = 1_000.0
+    """Bundles that one peer may ask for, and then again; so many at once, then so many a second: twice all that a log
+    holds, so that whoever needs everything may ask anew once it is in the middle of it."""
 
     # --- those who break the rules
     penalty_half_life: float = 600.0

@@ -58,9 +58,19 @@ class Bucket:
 
     def spend(self, tokens: float, now: float) -> float:
         """Take tokens; the seconds until what is missing is there again, 0.0 if nothing is."""
-        left = self.tokens = min(self.burst, self.tokens + max(0.0, now - self._at) * self.rate) - tokens
-        self._at = now
-        return 0.0 if left >= 0 else -left / self.rate
+        self.tokens, self._at = self._now(now) - tokens, now
+        return self.missing(now)
+
+    def missing(self, now: float) -> float:
+        """The seconds until nothing is missing."""
+        return max(0.0, -self._now(now) / self.rate)
+
+    def is_full(self, now: float) -> bool:
+        """Whether it is as a new one."""
+        return self._now(now) >= self.burst
+
+    def _now(self, now: float) -> float:
+        return min(self.burst, self.tokens + max(0.0, now - self._at) * self.rate)
 
 
 @attrs.define(eq=False)

@@ -460,6 +460,7 @@ class PeerCore:
         self.lives.note_up()
         self.links.arrivals.expire()
         self.conduct.expire()
+        self.catchup.expire()
         gone = self.membership.expire()
         self.turn.counts["forgotten"] += len(gone)
         if not self.membership.is_sample:
