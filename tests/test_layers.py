@@ -16,7 +16,7 @@ PACKAGE = "twisted_p2p"
 LAYERS = (
     ("words", ("errors", "interfaces")),
     ("core", ("core",)),
-    ("adapters", ("identity", "messages", "shell", "store", "metrics")),
+    ("adapters", ("identity", "messages", "accessfiles", "shell", "store", "metrics")),
     ("shells", ("net", "sim")),
     ("api", ("node", "reader")),
     ("faces", ("tap", "console", "events", "eventsfile", "backlog", "bans", "blocking", "testing", "__init__")),

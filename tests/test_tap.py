@@ -4,6 +4,7 @@ import io
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 from hypothesis import given, settings
@@ -15,9 +16,10 @@ from twisted.python.reflect import namedAny
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
+from twisted_p2p import tap
 from twisted_p2p.core.actions import Changed, Kind
 from twisted_p2p.core.wire import History
-from twisted_p2p.errors import BadAddress, CannotListen
+from twisted_p2p.errors import AccessError, BadAddress, CannotListen, NotRunning
 from twisted_p2p.tap import (
     CannotStart,
     Options,
@@ -136,6 +138,13 @@ class OptionsTests(SynchronousTestCase):
         ):
             self.assertEqual(parsed(*arguments)["data-dir"], expected)
 
+    def test_access(self) -> None:
+        """Files that say who may join are found from any folder."""
+        for name in ("network-key-file", "allow", "deny"):
+            self.assertEqual(parsed(f"--{name}", "x")[name], os.path.abspath("x"))
+            self.assertEqual(parsed(f"--{name}", "~/x")[name], os.path.expanduser("~/x"))
+            self.assertIsNone(parsed()[name])
+
     def test_history(self) -> None:
         """A time, a number of bundles, or all."""
         for text, history in (
@@ -172,6 +181,9 @@ class OptionsTests(SynchronousTestCase):
             (["--interface", "::"], "add --advertise"),
             (["--advertise", "0.0.0.0:1"], "add --advertise"),
             (["--data-dir", ""], "--data-dir"),
+            (["--network-key-file", ""], "--network-key-file: the name of a file"),
+            (["--allow", ""], "--allow: the name of a file"),
+            (["--deny", ""], "--deny: the name of a file"),
             (["--data-dir", "x", "--ephemeral"], "contradict each other"),
             (["--synchronous", "maybe"], "--synchronous: 'maybe' is not one of"),
             (["--history", "1y"], "--history: '1y' is neither"),
@@ -209,7 +221,7 @@ class OptionsTests(SynchronousTestCase):
         text = str(Options())
         for name in (
             "genesis", "port", "interface", "advertise", "join", "network", "max-known", "events", "no-console",
-            "version",
+            "version", "network-key-file", "allow", "deny",
         ):  # fmt: skip
             self.assertIn(f"--{name}", text)
 
@@ -285,6 +297,11 @@ class BannerTests(SynchronousTestCase):
         text = self.banner(("127.0.0.1", 7), "--network", "chat", "--max-known", "50")
         self.assertIn(": twistd -n p2p --join 127.0.0.1:7 --network chat --max-known 50\n", text)
 
+    def test_key_file(self) -> None:
+        """Another peer of this network needs its key, and the command says where that is."""
+        text = self.banner(("127.0.0.1", 5050), "--network-key-file", "/a key")
+        self.assertIn(": twistd -n p2p --network-key-file '/a key'\n", text)
+
     def test_reachable(self) -> None:
         """Where others can come from elsewhere, the next peer can be reached from there too."""
         text = self.banner(("10.0.0.1", 7), "--interface", "10.0.0.1")
@@ -315,6 +332,11 @@ class FakeNode:
         self.stopped: Deferred[None] = Deferred()
         self.change: list[Any] = []
         self.error: Exception | None = None
+
+    def reload(self) -> None:
+        self.steps.append("node reloads")
+        if self.error is not None:
+            raise self.error
 
     def privilegedStartService(self) -> None:
         if self.error is not None:
@@ -417,6 +439,30 @@ class PeerProcessTests(SynchronousTestCase):
             ],
         )
 
+    def test_reload(self) -> None:
+        """On SIGHUP the node reads its files again, in a turn of its own; what is wrong with one is logged."""
+        service = self.service("--deny", "x")
+        calls: list[Any] = []
+        self.clock.callFromThread = calls.append  # type: ignore[attr-defined]  # a reactor has it
+        del self.log[:]
+        assert service._signals._reload is not None
+        service._signals._reload()
+        self.assertEqual((len(calls), self.steps), (1, []))
+        calls[0]()
+        self.assertEqual(self.texts(), ["SIGHUP: who may join was read again."])
+        for error, texts in (
+            (
+                AccessError("The file x can't be read."),
+                ["SIGHUP: The file x can't be read. Who may join stays as it was."],
+            ),
+            (NotRunning(), []),
+        ):
+            del self.log[:]
+            self.node.error = error
+            calls[0]()
+            self.assertEqual(self.texts(), texts)
+        self.assertIsNone(self.service()._signals._reload)
+
     def test_news_without_console(self) -> None:
         """Without a console, who joins and leaves is in the log."""
         self.started(console=False)
@@ -483,6 +529,28 @@ class SignalsTests(SynchronousTestCase):
         self.addCleanup(signals.restore)
         self.assertEqual(signal.getsignal(signal.SIGHUP), signal.SIG_IGN)
 
+    def test_ignored_and_reloading(self) -> None:
+        """Where there are files to read again nohup only means that a terminal's hang-up ends nothing."""
+        self.addCleanup(signal.signal, signal.SIGHUP, signal.signal(signal.SIGHUP, signal.SIG_IGN))
+        reloads: list[int] = []
+        signals = Signals(lambda: reloads.append(1))
+        signals.install()
+        self.addCleanup(signals.restore)
+        signal.raise_signal(signal.SIGHUP)
+        self.assertEqual(reloads, [1])
+        signals.restore()
+        self.assertEqual(signal.getsignal(signal.SIGHUP), signal.SIG_IGN)
+
+    def test_terminal(self) -> None:
+        """While there is a terminal SIGHUP means to read again; if it is gone, to leave."""
+        steps: list[str] = []
+        signals = Signals(lambda: steps.append("reload"))
+        signals._leave = lambda number, frame: steps.append("leave")  # type: ignore[method-assign]  # it would end us
+        for has_terminal in (True, False):
+            self.patch(tap, "_has_terminal", lambda has=has_terminal: has)
+            signals._hung_up(signal.SIGHUP, None)
+        self.assertEqual(steps, ["reload", "leave"])
+
 
 class MakeServiceTests(SynchronousTestCase):
     """From options to a service, of which nothing runs yet."""
@@ -497,6 +565,10 @@ class MakeServiceTests(SynchronousTestCase):
         settings = service.node.shell.settings
         self.assertEqual(settings.data_dir, os.path.abspath(folder))
         self.assertEqual((settings.history, settings.synchronous), (History(count=9), "OFF"))
+        deny = Path(self.mktemp()).absolute()
+        deny.write_text("peer.example\n")
+        error = self.assertRaises(SystemExit, makeService, parsed("--deny", str(deny)))
+        self.assertTrue(str(error.code).startswith(f"p2p: {deny}, line 1: 'peer.example' is no peer's id"))
         # A second one can't have it, and says so in one line.
         error = self.assertRaises(SystemExit, makeService, parsed(*options))
         self.assertIn(f"is in use by another peer (process {os.getpid()})", str(error.code))

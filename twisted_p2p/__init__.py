@@ -10,6 +10,7 @@ from twisted_p2p.core.actions import Banned, Changed, Fork, Gap, Kind, Reason
 from twisted_p2p.core.config import LAN, TEST, WAN, Config
 from twisted_p2p.core.wire import History
 from twisted_p2p.errors import (
+    AccessError,
     BadAddress,
     BadNetworkName,
     CannotListen,
@@ -30,6 +31,7 @@ __all__ = [
     "LAN",
     "TEST",
     "WAN",
+    "AccessError",
     "BadAddress",
     "BadNetworkName",
     "Banned",

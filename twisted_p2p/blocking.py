@@ -70,6 +70,9 @@ class Network:
         synchronous: str = "NORMAL",
         history: History | None = None,
         plaintext: bool = False,
+        network_key_file: str | os.PathLike[str] | None = None,
+        allow_file: str | os.PathLike[str] | None = None,
+        deny_file: str | os.PathLike[str] | None = None,
     ) -> None:
         """Make a peer; `start` starts it.
 
@@ -77,7 +80,7 @@ class Network:
             host: the address of this machine to listen on, at which the others reach us.
             network: its name; peers of other networks are refused.
             config: a profile of settings.
-            data_dir, synchronous, history, plaintext: as for `Node`.
+            data_dir, synchronous, history, plaintext, network_key_file, allow_file, deny_file: as for `Node`.
         Raises:
             BadAddress: others can't reach that host.
         """
@@ -92,6 +95,9 @@ class Network:
             "synchronous": synchronous,
             "history": history,
             "plaintext": plaintext,
+            "network_key_file": network_key_file,
+            "allow_file": allow_file,
+            "deny_file": deny_file,
         }
         self._on_message: list[Callable[[Message], object]] = []
         self._on_gap: list[Callable[[Gap], object]] = []
@@ -109,6 +115,7 @@ class Network:
         Raises:
             CannotListen: the port is taken, or the host is not this machine.
             DataDirError, LogError: the data directory can't be used.
+            AccessError: it can't be read who may join.
         """
         with self._lock:
             self._not_in_reactor()
@@ -152,6 +159,15 @@ class Network:
             JoinError: not joined in time, or we never shall be: it is another network, another version, or ourselves.
         """
         self._running().join(ip, port, timeout)
+
+    def reload(self) -> None:
+        """Read the network key file, the allow file and the deny file again. Links that they do not admit end.
+
+        Raises:
+            AccessError: one of them can't be read; all stays as it was.
+        """
+        life = self._running()
+        life.call(lambda: defer.execute(life.node.reload)).result()
 
     # --- what there is
 

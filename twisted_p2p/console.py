@@ -67,6 +67,8 @@ _WHY = {
     "handshake-timeout": "What answers at {address} does not speak as a peer does; is it the right port?",
     "bad-frame": "What answers at {address} does not speak as a peer does; is it the right port?",
     "other-directory": "This peer or the one at {address} knows only a sample; use --max-known for both, or none.",
+    "not-admitted": "The peer at {address} does not admit this one, or this one does not admit it; check "
+    "--network-key-file, and the --allow and --deny lists of both.",
     "no-tls": "The peer at {address} and this one do not agree on encryption; use --plaintext for both, or for none.",
     "not-joined-yet": "The peer at {address} has not joined the network {network} itself yet.",
     "too-many-links": "The peer at {address} has no room for another connection.",

@@ -34,6 +34,10 @@ class DataDirError(P2PError):
     """The data directory can't be used; give another one, or see to this one."""
 
 
+class AccessError(P2PError, ValueError):
+    """Who may join can't be read from a file; see to the file."""
+
+
 class MessageTooBig(P2PError, ValueError):
     """The message is too big to broadcast."""
 

@@ -61,6 +61,10 @@ class Node(Service):
         history: how much of what was broadcast before its join it is to get, marked `replayed`.
         plaintext: connections are not encrypted, as they are else, by TLS 1.3: whoever is on the way reads all. All
             peers of a network must agree on it.
+        network_key_file: a file with the network's key, or several of them, one a line, the first of which we prove
+            with: only who has one of them is admitted. Only its owner may be able to read it.
+        allow_file, deny_file: files with a peer's id, an IP address or a range of them (192.0.2.0/24) a line. With the
+            first only those in it are admitted; those in the second never are.
         shell: what runs the protocol: sockets, unless a test has it otherwise (`twisted_p2p.testing`).
     """
 
@@ -81,6 +85,9 @@ class Node(Service):
         synchronous: str = "NORMAL",
         history: History | None = None,
         plaintext: bool = False,
+        network_key_file: str | os.PathLike[str] | None = None,
+        allow_file: str | os.PathLike[str] | None = None,
+        deny_file: str | os.PathLike[str] | None = None,
         shell: Callable[[Any, Settings], IPeerShell] = PeerService,
     ) -> None:
         settings = Settings(
@@ -93,6 +100,9 @@ class Node(Service):
             synchronous=synchronous,
             history=history,
             plaintext=plaintext,
+            network_key_file=network_key_file,
+            allow_file=allow_file,
+            deny_file=deny_file,
         )
         self.shell = running = shell(reactor, settings)
         self.genesis = genesis
@@ -189,6 +199,16 @@ class Node(Service):
         self._addresses.append((host, port))
         self.shell.join(self._addresses)
         return self.when_ready()
+
+    def reload(self) -> None:
+        """Read the network key file, the allow file and the deny file again. Links that they do not admit end.
+
+        Raises:
+            AccessError: one of them can't be read; all stays as it was.
+            NotRunning: the node was not started, or has been stopped.
+        """
+        self._check_running()
+        self.shell.reload()
 
     # --- what there is
 

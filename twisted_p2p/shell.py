@@ -56,5 +56,8 @@ class IPeerShell(Interface):
     def lift(subject: str) -> bool:
         """End the ban of a peer or an IP address; whether there was one; raises DataDirError."""
 
+    def reload() -> None:
+        """Read again who may join, and end the links that are not admitted any more; raises AccessError."""
+
     def leave() -> Deferred[None]:
         """Leave gracefully and close everything, bounded in time."""

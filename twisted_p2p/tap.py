@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import os
+import shlex
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, NoReturn, TextIO
 
@@ -23,7 +24,7 @@ from twisted_p2p.console import Console, News, Stdin, Style, address_text, reada
 from twisted_p2p.core.actions import Changed, Kind
 from twisted_p2p.core.config import LAN
 from twisted_p2p.core.wire import History
-from twisted_p2p.errors import BadAddress, CannotListen, DataDirError, LogError
+from twisted_p2p.errors import AccessError, BadAddress, CannotListen, DataDirError, LogError, NotRunning
 from twisted_p2p.events import STDOUT, EventsWriter, Output
 from twisted_p2p.node import Node
 from twisted_p2p.store.datadir import default_data_dir
@@ -33,6 +34,8 @@ GENESIS = ("127.0.0.1", PORT)
 NETWORK = "p2p"
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _ANY_HOST = ("0.0.0.0", "::")
+_ACCESS = ("network-key-file", "allow", "deny")
+"""Options with files that are read again on SIGHUP."""
 _PIDFILE = "twistd.pid"  # twistd's own default
 
 _log = Logger(namespace="p2p")
@@ -89,9 +92,24 @@ class Options(usage.Options):
             None,
             "As a newcomer, get what was broadcast before: in the last 90s, 5m, 1h or 2d, the newest 1000, or all.",
         ],
+        [
+            "network-key-file",
+            None,
+            None,
+            "FILE with the network's key: only peers with it may join. More keys, one a line, are accepted, too.",
+        ],
+        [
+            "allow",
+            None,
+            None,
+            "FILE with the peers that alone may link with this one: an id, IP address or range a line.",
+        ],
+        ["deny", None, None, "FILE with peers that may not, written likewise. SIGHUP reads all three files again."],
         ["events", None, None, "FILE to which events are appended, as JSON, one a line; - is standard output."],
     ]
-    compData = usage.Completions(optActions={"events": usage.CompleteFiles(), "data-dir": usage.CompleteDirs()})
+    compData = usage.Completions(
+        optActions={name: usage.CompleteFiles() for name in ("events", *_ACCESS)} | {"data-dir": usage.CompleteDirs()}
+    )
 
     def __init__(self) -> None:
         usage.Options.__init__(self)
@@ -143,6 +161,11 @@ class Options(usage.Options):
         if self["events"] not in (None, STDOUT):
             # twistd may change its folder before the file is opened.
             self["events"] = os.path.abspath(self["events"])
+        for name in _ACCESS:
+            if self[name] is not None:
+                if not self[name]:
+                    raise usage.UsageError(f"--{name}: the name of a file is needed.")
+                self[name] = os.path.abspath(os.path.expanduser(self[name]))
         if self.parent is not None:
             self._tell_parent(self.parent)
 
@@ -280,7 +303,9 @@ class PeerProcess(Service):
         self._options = options
         self._console = console
         self._events = events
-        self._signals = Signals()
+        self._clock: Any = clock
+        is_reloading = any(options[name] is not None for name in _ACCESS)
+        self._signals = Signals(self._reload_soon if is_reloading else None)
         node.on_change(self._change)
         if console is None and node.knows_all:
             node.on_change(News(clock, node.peer, self._tell).change)
@@ -338,6 +363,20 @@ class PeerProcess(Service):
             when = f"in {changed.after:.1f} s" if changed.after else "with the next address"
             _log.warn("{why} Trying again {when}.", why=why, when=when)
 
+    def _reload_soon(self) -> None:
+        # A signal comes at any time, also while a turn of the core is under way.
+        self._clock.callFromThread(self._reload)
+
+    def _reload(self) -> None:
+        try:
+            self.node.reload()
+        except NotRunning:
+            return
+        except AccessError as error:
+            _log.error("SIGHUP: {error} Who may join stays as it was.", error=error)
+        else:
+            self._tell("SIGHUP: who may join was read again.")
+
     def _tell(self, text: str) -> None:
         _log.info("{text}", text=text)
 
@@ -372,6 +411,8 @@ def banner(peer: str, address: tuple[str, int], options: Options) -> list[str]:
         command.append(f"--max-known {options['max-known']}")
     if options["plaintext"]:
         command.append("--plaintext")
+    if options["network-key-file"]:
+        command.append(f"--network-key-file {shlex.quote(options['network-key-file'])}")
     local = interface == "localhost" or interface == "::1" or interface.startswith("127.")
     if not local:
         command.append(f"--interface {interface}")
@@ -396,20 +437,31 @@ def banner(peer: str, address: tuple[str, int], options: Options) -> list[str]:
 
 
 class Signals:
-    """SIGHUP and SIGQUIT would end the process at once, and the others would see it fail."""
+    """SIGHUP and SIGQUIT would end the process at once, and the others would see it fail.
 
-    def __init__(self) -> None:
+    Args:
+        reload: reads again what there is to be read on SIGHUP, if there is anything. It is called at any time.
+    """
+
+    def __init__(self, reload: Callable[[], object] | None = None) -> None:
+        self._reload = reload
         self._old: dict[signal.Signals, Any] = {}
 
     def install(self) -> None:
-        """Leave properly on both; without a terminal, where SIGHUP means no hang-up, go on."""
+        """Leave properly on SIGQUIT, and on SIGHUP where a terminal has hung up; else read files again, if any."""
         if threading.current_thread() is not threading.main_thread():
             return
-        hang_up = self._leave if _has_terminal() else self._go_on
-        for number, handler in ((signal.SIGHUP, hang_up), (signal.SIGQUIT, self._leave)):
-            # Whoever started us with nohup wants it ignored.
-            if signal.getsignal(number) is signal.SIG_DFL:
-                self._old[number] = signal.signal(number, handler)
+        # Whoever started us with nohup does not want to leave with the terminal.
+        is_nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        stays = is_nohup or not _has_terminal()
+        if self._reload is not None or not is_nohup:
+            self._take(signal.SIGHUP, self._go_on if stays else self._hung_up)
+        if signal.getsignal(signal.SIGQUIT) is signal.SIG_DFL:
+            self._take(signal.SIGQUIT, self._leave)
+
+    def _take(self, number: signal.Signals, handler: Callable[[int, FrameType | None], None]) -> None:
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.SIG_IGN):
+            self._old[number] = signal.signal(number, handler)
 
     def restore(self) -> None:
         """As it was before."""
@@ -420,8 +472,18 @@ class Signals:
         # The reactor stops all services on SIGTERM, and twistd then dies by it.
         signal.raise_signal(signal.SIGTERM)
 
+    def _hung_up(self, number: int, frame: FrameType | None) -> None:
+        # A terminal that has hung up is gone by now; while it is there somebody has sent the signal on purpose.
+        if self._reload is not None and _has_terminal():
+            self._reload()
+        else:
+            self._leave(number, frame)
+
     def _go_on(self, number: int, frame: FrameType | None) -> None:
-        _log.info("SIGHUP: there is nothing to read again; going on.")
+        if self._reload is not None:
+            self._reload()
+        else:
+            _log.info("SIGHUP: there is nothing to read again; going on.")
 
 
 def _has_terminal() -> bool:
@@ -451,6 +513,9 @@ def makeService(options: Options) -> PeerProcess:
         synchronous=options["synchronous"],
         history=options["history"],
         plaintext=bool(options["plaintext"]),
+        network_key_file=options["network-key-file"],
+        allow_file=options["allow"],
+        deny_file=options["deny"],
     )
     events = None
     if options["events"] is not None:
@@ -462,10 +527,10 @@ def makeService(options: Options) -> PeerProcess:
 
 
 def _make_node(clock: Any, **settings: Any) -> Node:
-    """Ends the process with one line where the data directory can't be used."""
+    """Ends the process with one line where the data directory, or a file that says who may join, can't be used."""
     try:
         return Node(clock, **settings)
-    except DataDirError as error:
+    except (AccessError, DataDirError) as error:
         sys.exit(f"p2p: {error}")
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from twisted_p2p.core import wire
+from twisted_p2p.core.access import Access
 from twisted_p2p.core.actions import (
     Actions,
     Banned,
@@ -21,6 +22,7 @@ from twisted_p2p.core.actions import (
     Kind,
     Pause,
     Reason,
+    Refused,
     Write,
 )
 from twisted_p2p.core.config import LAN, Config
@@ -214,6 +216,7 @@ class Stage:
         log: MemoryLog | None = None,
         history: wire.History | None = None,
         now: float = BEGINNING,
+        access: Access | None = None,
     ) -> None:
         self.now = now
         self.address = ("10.0.0.1", 5050)
@@ -227,6 +230,7 @@ class Stage:
             log=self.log,
             rng=random.Random(seed),
             history=history,
+            access=access,
         )
         self.lines: dict[int, Line] = {}
         self.dials: list[Dial] = []
@@ -236,6 +240,7 @@ class Stage:
         self.changes: list[Changed] = []
         self.pauses: list[Pause] = []
         self.bans: list[Banned] = []
+        self.refused: list[Refused] = []
         self.finished = False
         self._numbers = 0
         self.perform(self.core.start(self.address, self.now))
@@ -266,6 +271,8 @@ class Stage:
                 self.bans.append(action)
             elif isinstance(action, Finished):
                 self.finished = True
+            elif isinstance(action, Refused):
+                self.refused.append(action)
             else:
                 self.changes.append(action)
         for line in self.lines.values():

@@ -410,7 +410,7 @@ def test_help_and_version(tmp_path: Path) -> None:
     assert shown.returncode == 0
     for option in ("genesis", "port", "interface", "advertise", "join", "network", "events", "no-console"):
         assert f"--{option}" in shown.stdout
-    for option in ("data-dir", "ephemeral", "synchronous", "history"):
+    for option in ("data-dir", "ephemeral", "synchronous", "history", "network-key-file", "allow", "deny"):
         assert f"--{option}" in shown.stdout
     shown = subprocess.run([*command, "--version"], env=environment, cwd=ROOT, capture_output=True, text=True)
     assert shown.stdout.startswith("twisted_p2p version:")

@@ -59,7 +59,8 @@ class Wire:
                 moved = True
                 self.protocols[1 - way].dataReceived(written)
         for way in (0, 1):
-            ends = self.transports[way].disconnected or (self.transports[way].disconnecting and not self.cut)
+            transport = self.transports[way]
+            ends = transport.disconnected or (transport.disconnecting and not transport.value() and not self.cut)
             if ends and not self.lost[way]:
                 moved = True
                 self._lose(way)

@@ -134,7 +134,11 @@ class Recorder:
         """A connection is there."""
         self.told.append("made")
 
-    def link_secured(self, link: LinkProtocol, peer: str) -> None:
+    def may_connect(self, host: str) -> bool:
+        """Everybody may."""
+        return True
+
+    def link_secured(self, link: LinkProtocol, peer: str, binding: bytes) -> None:
         """TLS has proven who it is."""
         self.told.append(("secured", peer))
 

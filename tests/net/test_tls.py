@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from OpenSSL import SSL
@@ -114,6 +115,62 @@ class AgreedTests(TLSCase):
         self.net.run(1)
         self.assertIn(b'"bad-signature"', heard.received)
         self.assertFalse(self.one.core.membership.is_alive(victim.peer))
+
+
+class TamperedTests(TLSCase):
+    """Somebody on the way changes what passes (row 25)."""
+
+    def tamper(self, alter: Callable[[bytes], bytes]) -> Wire:
+        """Two that have joined; the next thing that the first says to the second is altered on the way."""
+        self.join(self.two)
+        [link] = self.one.core.overlay.active.values()
+        protocol = self.one._links[link.id]
+        made = next(each for each in self.net.wires if protocol.transport in each.protocols)
+        way = made.protocols.index(protocol.transport)
+        self.one.broadcast([encoded("a")])
+        while not made.transports[way].value():
+            self.net.reactor.advance(0.001)
+        said = made.transports[way].take()
+        made.protocols[1 - way].dataReceived(alter(said))
+        return made
+
+    def heard(self) -> int:
+        """How many bundles the second one was handed."""
+        return sum(len(told.bundles) for told in self.net.told[self.two] if isinstance(told, Deliver))
+
+    def test_altered(self) -> None:
+        """One changed bit anywhere ends the connection, and nothing of it is delivered; the next one brings it."""
+        for place in (0, 3, 5, 40, -1):
+            self.setUp()
+            made = self.tamper(lambda said, at=place: _flipped(said, at))
+            self.assertEqual(self.heard(), 0, place)
+            if place != 3:  # the length of a record: one that is longer is still awaited
+                self.net.run()
+                self.assertEqual(made.lost, [True, True], place)
+                self.net.run(20)
+                self.assertEqual(self.heard(), 1, place)
+
+    def test_replayed(self) -> None:
+        """What comes once more ends the connection, and is not delivered twice."""
+        made = self.tamper(lambda said: said + said)
+        self.net.run()
+        self.assertEqual((self.heard(), made.lost), (1, [True, True]))
+
+    def test_truncated(self) -> None:
+        """Of what is cut off, also where one record ends, nothing is taken for the whole; the rest comes later."""
+        made = self.tamper(lambda said: said[: len(said) // 2])
+        self.assertEqual(self.heard(), 0)
+        made.transports[0].disconnecting = made.transports[1].disconnecting = True
+        self.net.run()
+        self.assertEqual((self.heard(), made.lost), (0, [True, True]))
+        self.net.run(20)
+        self.assertEqual(self.heard(), 1)
+
+
+def _flipped(data: bytes, place: int) -> bytes:
+    altered = bytearray(data)
+    altered[place] ^= 1
+    return bytes(altered)
 
 
 class RefusedTests(TLSCase):

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import attrs
 import msgspec
 
+from twisted_p2p.core.access import Objection
+
 CURSOR_BITS = 20
 """A cursor is the number of an entry in the log, and in so many bits the place of a message in it, from 1."""
 ENTRY_END = (1 << CURSOR_BITS) - 1
@@ -36,6 +38,7 @@ class Reason(str, enum.Enum):
     OTHER_DIRECTORY = "other-directory"  # one of the two knows everybody, the other one a sample
     NOT_READY = "not-joined-yet"  # a newcomer was asked for help by another one
     TOO_MANY = "too-many-links"
+    NOT_ADMITTED = "not-admitted"  # it lacks the network's key, or the lists of one of the two leave the other out
     NO_TLS = "no-tls"  # the other end speaks no TLS 1.3, or has a key of another kind
     LOG_FAILED = "log-failed"  # we can't keep what comes, so we take nothing
     FLOODING = "flooding"  # more frames of its own than any peer needs to send
@@ -184,9 +187,23 @@ class Banned:
 
 
 @attrs.frozen
+class Refused:
+    """We have not admitted somebody, or been admitted: for the log of the shell, which may be told so again and again.
+
+    Attributes:
+        peer: who it is, or says it is; "" where it was too early to know.
+        host: the address at its end; "" if the shell does not know it.
+    """
+
+    peer: str
+    host: str
+    why: Objection
+
+
+@attrs.frozen
 class Finished:
     """We have left; the shell may close everything."""
 
 
-Action = Write | Dial | Hangup | Pause | Deliver | Gap | Fork | Changed | Banned | Finished
+Action = Write | Dial | Hangup | Pause | Deliver | Gap | Fork | Changed | Banned | Refused | Finished
 Actions = Sequence[Action]

@@ -22,7 +22,7 @@ from twisted_p2p.core.wire import Record, Suspect, Verdict
 
 _ASKED_MAX = 100
 """Suspects of others that are tried for them at the same time, and peers that one dial in vain speaks against."""
-_KINDLY = (Reason.DONE, Reason.DISPLACED, Reason.REPLACED, Reason.LEAVING)
+_KINDLY = (Reason.DONE, Reason.DISPLACED, Reason.REPLACED, Reason.LEAVING, Reason.NOT_ADMITTED)
 """Ends of a neighbour link that say nothing against the peer."""
 
 
@@ -77,7 +77,7 @@ class Detection:
         config = self.turn.config
         self.turn.timers.after(self.turn.jitter(config.probe_interval), self._probe_next)
         self._notice_refutation()
-        record = next(self.membership.drawn(), None)
+        record = next(filter(self.links.may_meet, self.membership.drawn()), None)
         if record is None:
             return
         if record.peer in self.overlay.active:
@@ -189,7 +189,9 @@ class Detection:
         if self._probed.get(link.peer) is link:
             del self._probed[link.peer]
         if not link.is_open:
-            if link.attempt.peer and reason not in IS_THERE:
+            if link.attempt.peer and link.has_answered(reason):
+                self._not_admitted(link)
+            elif link.attempt.peer and reason not in IS_THERE:
                 self.failed(link.attempt)
             return
         if link.is_neighbour:
@@ -202,10 +204,18 @@ class Detection:
             if entry is not None and link.peer in self.suspicions:
                 self._probe(entry.record)
 
+    def _not_admitted(self, link: Link) -> None:
+        """A dial found somebody who does not admit us, or whom we do not: it is there, if that is proven."""
+        if link.proven:
+            self._clear(link.proven)
+        else:
+            self._askers.pop(link.attempt.peer, None)
+
     # --- suspecting
 
     def _suspect(self, peer: str, ours: int = 0) -> None:
-        if not self.membership.is_alive(peer):
+        """Whom our lists leave out we do not judge."""
+        if not (self.membership.is_alive(peer) and self.links.may_meet(self.membership.entries[peer].record)):
             return
         suspicion = self.suspicions.get(peer)
         if suspicion is None:
@@ -236,6 +246,9 @@ class Detection:
             return
         entry = self.membership.entries.get(peer)
         if entry is None or not self.membership.is_alive(peer) or entry.record.incarnation > suspicion.incarnation:
+            del self.suspicions[peer]
+            return
+        if not self.links.may_meet(entry.record):
             del self.suspicions[peer]
             return
         suspicion.waited += waited

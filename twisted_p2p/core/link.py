@@ -47,6 +47,8 @@ class Link:
     peer: str = ""
     proven: str = ""
     """Whose key the other end holds, if the connection itself has proven that: then nobody needs to say #PROOF."""
+    key: bytes = attrs.field(default=b"", repr=False)
+    """The network key that the other end has proven; b"" in an open network."""
     record: Record | None = None
     baseline: bool = False
     """Whether the other end can give a baseline of positions."""
@@ -62,6 +64,8 @@ class Link:
     rests_until: float = 0.0
     """Nothing is read from it before."""
     _their_nonce: str = ""
+    _binding: str = attrs.field(default="", repr=False)
+    """What only this connection has, where the connection itself has brought that about."""
     _deadline: Timer | None = None
     _ping: Timer | None = None
     _linger: Timer | None = None
@@ -77,3 +81,18 @@ class Link:
     def purpose(self) -> Purpose:
         """Why it was made."""
         return self.attempt.purpose
+
+    @property
+    def binding(self) -> str:
+        """What only this connection has: both ends know it, and no other connection will have the same."""
+        if self._binding:
+            return self._binding
+        nonces = (self._their_nonce, self.nonce) if self.purpose is Purpose.INBOUND else (self.nonce, self._their_nonce)
+        return "nonces {} {}".format(*nonces)
+
+    def has_answered(self, reason: Reason) -> bool:
+        """Whether it ended since one of the two does not admit the other: then whom we expected there is there.
+
+        Where the connection does not prove who it is nobody else may be taken to be there.
+        """
+        return reason is Reason.NOT_ADMITTED and self.proven in ("", self.attempt.peer)

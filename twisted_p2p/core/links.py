@@ -8,7 +8,8 @@ from itertools import count
 import attrs
 
 from twisted_p2p.core import wire
-from twisted_p2p.core.actions import Dial, Hangup, Pause, Reason
+from twisted_p2p.core.access import Access, Objection, Role, admission
+from twisted_p2p.core.actions import Dial, Hangup, Pause, Reason, Refused
 from twisted_p2p.core.arrivals import Arrivals
 from twisted_p2p.core.conduct import Conduct
 from twisted_p2p.core.link import Address, Attempt, Link, Purpose
@@ -37,13 +38,15 @@ class Links:
     on_open: Callable[[Link], None]
     on_lost: Callable[[Link, Reason], None]
     on_dial_failed: Callable[[Attempt, Reason], None]
+    access: Access
     by_id: dict[int, Link] = attrs.field(factory=dict)
     own_addresses: dict[Address, None] = attrs.field(factory=dict)
     """Addresses that turned out to be our own."""
     _dialling: dict[Address, str] = attrs.field(factory=dict)
     """Addresses that others told us and that are being dialled, and whom we expect there."""
-    _in_vain: dict[Address, tuple[float, float]] = attrs.field(factory=dict)
-    """Such addresses at which whom we expected was not found: until when they are left alone, and how long that is."""
+    _in_vain: dict[Address, tuple[float, float, bool]] = attrs.field(factory=dict)
+    """Such addresses at which whom we expected was not found, or not admitted: until when they are left alone, how long
+    that is, and whether we were answered."""
     _is_crowded: bool = False
     """More may wait for slow readers than before."""
     _stuck: list[Link] = attrs.field(factory=list)
@@ -58,12 +61,18 @@ class Links:
 
         It makes no difference who is said to be there: nobody can make us dial one address again and again.
         """
-        return (record.ip_addr, record.port) not in self._dialling and not self.was_in_vain(record)
+        address = (record.ip_addr, record.port)
+        until, _, _ = self._in_vain.get(address, (0.0, 0.0, False))
+        return address not in self._dialling and until <= self.turn.now and self.may_meet(record)
+
+    def may_meet(self, record: Record) -> bool:
+        """Whether our lists may let this peer in. If not we do not dial it, nor judge whether it is there."""
+        return self.access.may_meet(record.peer, record.ip_addr)
 
     def was_in_vain(self, record: Record) -> bool:
-        """Whether a peer's address was dialled in vain not long ago."""
-        until, _ = self._in_vain.get((record.ip_addr, record.port), (0.0, 0.0))
-        return until > self.turn.now
+        """Whether a peer's address was dialled in vain not long ago, and nobody was there who only did not admit us."""
+        until, _, has_answered = self._in_vain.get((record.ip_addr, record.port), (0.0, 0.0, False))
+        return until > self.turn.now and not has_answered
 
     def is_dialling(self, record: Record) -> bool:
         """Whether this very peer is being dialled at its address."""
@@ -74,17 +83,17 @@ class Links:
         """Whether any peer is being dialled that others told us of."""
         return bool(self._dialling)
 
-    def _dialled(self, attempt: Attempt, found: bool) -> None:
+    def _dialled(self, attempt: Attempt, found: bool, has_answered: bool = False) -> None:
         """Pauses double as long as an address is tried again and again; one that is not tried any more is forgotten."""
         if not attempt.peer:
             return
         self._dialling.pop(attempt.address, None)
         now, config = self.turn.now, self.turn.config
         kept = {address: pause for address, pause in self._in_vain.items() if now < pause[0] + config.redial_max}
-        _, before = kept.pop(attempt.address, (0.0, config.redial_first / 2))
+        _, before, _ = kept.pop(attempt.address, (0.0, config.redial_first / 2, False))
         if not (found or self.turn.health.stood_still_since(attempt.began)):
             pause = min(2 * before, config.redial_max)
-            kept[attempt.address] = now + pause, pause
+            kept[attempt.address] = now + pause, pause, has_answered
         self._in_vain = kept
 
     def dial(self, purpose: Purpose, address: Address, peer: str = "") -> None:
@@ -93,8 +102,12 @@ class Links:
         Args:
             peer: who is expected there; "" for an address that our own user has told us.
         """
+        attempt = Attempt(purpose, address, peer, self.turn.now)
+        if not (peer or self.access.may_meet("", address[0])):
+            self.on_dial_failed(attempt, Reason.NOT_ADMITTED)
+            return
         number = next(self._ids)
-        self._attempts[number] = Attempt(purpose, address, peer, self.turn.now)
+        self._attempts[number] = attempt
         if peer:
             self._dialling[address] = peer
         self.turn.connect(Dial(number, *address, self.turn.config.dial_timeout))
@@ -106,17 +119,21 @@ class Links:
             self._dialled(attempt, found=reason is Reason.NO_RESOURCES)
             self.on_dial_failed(attempt, reason)
 
-    def up(self, number: int, dial: int | None, host: str) -> None:
+    def up(self, number: int, dial: int | None, host: str, proves: bool) -> None:
         """The shell has a new connection, which it knows by `number`, with this host at its other end."""
         attempt = Attempt(Purpose.INBOUND, ("", 0)) if dial is None else self._attempts.pop(dial)
         link = Link(number, attempt, f"{self.turn.rng.getrandbits(128):032x}", host)
         self.by_id[number] = link
+        why = self._rule_objection(link)
+        if why is not None:
+            self._refuse(link, why)
+            return
         if dial is None and not self._let_in(link):
             return
         link._deadline = self.turn.timers.after(
             self.turn.config.handshake_timeout, lambda: self.hang_up(link, Reason.HANDSHAKE_TIMEOUT), judges=True
         )
-        if dial is not None:
+        if dial is not None and not proves:
             self._send_hello(link)
 
     def _let_in(self, link: Link) -> bool:
@@ -139,13 +156,22 @@ class Links:
             if self.conduct.is_banned(link.peer) or self.conduct.is_banned(link.host):
                 self.hang_up(link, Reason.BANNED)
 
-    def secured(self, number: int, peer: str) -> None:
+    def secured(self, number: int, peer: str, binding: bytes) -> None:
         """The connection has proven who is at its other end; without an id: that it is nobody whom we know."""
         link = self.by_id.get(number)
-        if link is not None and peer:
-            link.proven = peer
-        elif link is not None:
+        if link is None:
+            return
+        if not peer or (self.access.keys and not binding):
             self.hang_up(link, Reason.NO_TLS)
+            return
+        link.proven, link._binding = peer, f"exporter {binding.hex()}"
+        if link.purpose is Purpose.INBOUND:
+            return
+        why = self.access.listed_against(peer, link.host) if peer != self.signer.peer else None
+        if why is not None:
+            self._refuse(link, why)
+        else:
+            self._send_hello(link)
 
     def down(self, number: int, reason: Reason) -> None:
         """The shell lost a connection."""
@@ -194,6 +220,8 @@ class Links:
 
     def closed_by_peer(self, link: Link, reason: Reason) -> None:
         """The other end has said that it ends the link."""
+        if reason is Reason.NOT_ADMITTED:
+            self.turn.tell(Refused(link.proven or link.peer or link.attempt.peer, link.host, Objection.REFUSES_US))
         self.turn.connect(Hangup(link.id, reason))
         self._forget(link, reason)
 
@@ -203,7 +231,7 @@ class Links:
         link.end = reason
         self.arrivals.gone(link)
         if not link.is_open:
-            self._dialled(link.attempt, found=reason in IS_THERE)
+            self._dialled(link.attempt, found=reason in IS_THERE, has_answered=link.has_answered(reason))
         if reason is Reason.OWN_ADDRESS and link.purpose is not Purpose.INBOUND:
             self.own_addresses[link.attempt.address] = None
         self.turn.counts[f"link_end_{reason.value}"] += 1
@@ -217,13 +245,17 @@ class Links:
     def _send_hello(self, link: Link) -> None:
         record = self.membership.own
         is_sample = self.membership.is_sample
-        self.send(link, Hello(wire.VERSION, self.network, record, link.nonce, self.has_baseline(), is_sample))
+        proof = self._admission(link) if link.proven else ""
+        self.send(link, Hello(wire.VERSION, self.network, record, link.nonce, self.has_baseline(), is_sample, proof))
 
     def hello(self, link: Link, frame: Hello) -> None:
         """The other end has introduced itself."""
-        reason = self._objection(link, frame)
-        if reason is not None:
-            self.hang_up(link, reason)
+        why = self._objection(link, frame)
+        if isinstance(why, Objection):
+            self._refuse(link, why, frame.record.peer)
+            return
+        if why is not None:
+            self.hang_up(link, why)
             return
         link.peer, link.record, link._their_nonce = frame.record.peer, frame.record, frame.nonce
         link.baseline = frame.baseline
@@ -231,13 +263,14 @@ class Links:
             self._send_hello(link)
         if link.proven:
             self._open(link)
-            return
-        own = self.signer.peer
-        self.send(
-            link, Proof(self.signer.sign(wire.proof_bytes(self.network, own, link.peer, frame.nonce, link.nonce)))
-        )
+        elif link.purpose is not Purpose.INBOUND or not self.access.keys:
+            self._send_proof(link)
 
-    def _objection(self, link: Link, frame: Hello) -> Reason | None:
+    def _send_proof(self, link: Link) -> None:
+        data = wire.proof_bytes(self.network, self.signer.peer, link.peer, link._their_nonce, link.nonce)
+        self.send(link, Proof(self.signer.sign(data), self._admission(link)))
+
+    def _objection(self, link: Link, frame: Hello) -> Reason | Objection | None:
         if link.peer:
             return Reason.BAD_FRAME
         if frame.version != wire.VERSION:
@@ -246,9 +279,13 @@ class Links:
             return Reason.WRONG_NETWORK
         if frame.record.peer == self.signer.peer:
             return Reason.OWN_ADDRESS
+        record = frame.record
+        why = self._key_objection(link, link.proven, frame.admission) if link.proven else None
+        why = why or self.access.listed_against(link.proven or record.peer, link.host)
+        if why is not None:
+            return why
         if frame.sample != self.membership.is_sample:
             return Reason.OTHER_DIRECTORY
-        record = frame.record
         is_another = link.proven not in ("", record.peer)
         if is_another or not self.verifier.verify(record.peer, record.signed_bytes(self.network), record.sig):
             return Reason.BAD_SIGNATURE
@@ -265,7 +302,56 @@ class Links:
         if not self.verifier.verify(link.peer, data, frame.sig):
             self.hang_up(link, Reason.BAD_SIGNATURE)
             return
+        why = self._key_objection(link, link.peer, frame.admission)
+        if why is not None:
+            self._refuse(link, why)
+            return
+        if link.purpose is Purpose.INBOUND and self.access.keys:
+            self._send_proof(link)
         self._open(link)
+
+    # --- who is admitted
+
+    def _admission(self, link: Link) -> str:
+        """Our proof for this link: by the key that the other end has proven, or by our first where we come first."""
+        key = link.key or next(iter(self.access.keys), b"")
+        role = Role.DIALLED if link.purpose is Purpose.INBOUND else Role.DIALLER
+        return admission(key, role, self.signer.peer, link.proven or link.peer, link.binding) if key else ""
+
+    def _key_objection(self, link: Link, peer: str, proof: str) -> Objection | None:
+        """What is wrong with the other end's proof that it has a key of the network."""
+        role = Role.DIALLER if link.purpose is Purpose.INBOUND else Role.DIALLED
+        key = self.access.proven_key(proof, role, peer, self.signer.peer, link.binding)
+        if isinstance(key, Objection):
+            return key
+        link.key = key
+        return None
+
+    def _refuse(self, link: Link, why: Objection, peer: str = "") -> None:
+        """Do not admit the other end. What it is told is the same whatever the reason; our own user hears more."""
+        if link.end is None:
+            self.turn.tell(Refused(link.proven or link.peer or peer, link.host, why))
+            self.hang_up(link, Reason.NOT_ADMITTED)
+
+    def admit(self, access: Access) -> None:
+        """Go by these rules from now on, and end the links that they do not admit."""
+        self.access, self._in_vain = access, {}
+        for link in list(self.by_id.values()):
+            why = self._rule_objection(link)
+            if why is not None:
+                self._refuse(link, why)
+
+    def _rule_objection(self, link: Link) -> Objection | None:
+        """What our rules have against a link, as far as is known who is at its other end."""
+        peer = link.proven or link.peer
+        if not (peer or self.access.may_meet("", link.host)):
+            return self.access.listed_against("", link.host)
+        why = self.access.listed_against(peer, link.host) if peer else None
+        if why is None and link.is_open and not self.access.accepts_key(link.key):
+            if not self.access.keys:
+                return Objection.KEY_UNWANTED
+            return Objection.KEY_RETIRED if link.key else Objection.NO_KEY
+        return why
 
     def _open(self, link: Link) -> None:
         link.is_open = True

@@ -7,7 +7,7 @@ which every peer has whole, or a sample of it (`shuffle`); newcomers find neighb
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
+from itertools import chain, islice
 from math import ceil, log10
 
 import attrs
@@ -88,8 +88,7 @@ class Overlay:
         self._refill_in(self.turn.jitter(max(interval, self._patience()) if missing > 0 else _IDLE * interval))
         if self.leaving:
             return
-        others = self.membership.living - len(self.active)
-        self._insisting = len(self.active) < min(_LEAST, self.target) and self._refusals >= max(1, min(others, _ALL))
+        self._insisting = len(self.active) < min(_LEAST, self.target) and self._refusals >= max(1, self._others())
         if missing <= 0:
             self._offered = []
             return
@@ -98,6 +97,13 @@ class Overlay:
             missing -= 1
             if not missing:
                 break
+
+    def _others(self) -> int:
+        """How many may be asked that are no neighbours; of very many some."""
+        if not self.links.access.is_listed:
+            return min(self.membership.living - len(self.active), _ALL)
+        others = (record for record in self.membership.drawn() if record.peer not in self.active)
+        return sum(1 for _ in islice(filter(self.links.may_meet, others), _ALL))
 
     def search(self) -> bool:
         """Look for a neighbour at once, unless we do so already; whether there is hope of one."""

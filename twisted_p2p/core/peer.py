@@ -12,6 +12,7 @@ from itertools import islice
 from typing import Any
 
 from twisted_p2p.core import wire
+from twisted_p2p.core.access import Access
 from twisted_p2p.core.actions import Actions, Changed, Kind, Reason
 from twisted_p2p.core.antientropy import AntiEntropy
 from twisted_p2p.core.arrivals import Arrivals
@@ -50,6 +51,7 @@ class PeerCore:
         log: IMessageLog,
         rng: random.Random,
         history: wire.History | None = None,
+        access: Access | None = None,
     ) -> None:
         turn = self.turn = Turn(config, rng)
         self.config, self.network, self.peer, self.log = config, network, signer.peer, log
@@ -75,6 +77,7 @@ class PeerCore:
             self._opened,
             self._lost,
             self._dial_failed,
+            access or Access(),
         )
         self.overlay = Overlay(turn, self.peer, self.membership, self.links, self._neighbour_up, self._neighbour_down)
         self.spread = Spread(
@@ -178,23 +181,33 @@ class PeerCore:
             self.turn.tell(Changed(Kind.READY, self.peer))
         return self._end(None)
 
-    def link_up(self, number: int, dial: int | None, now: float, host: str = "") -> Actions:
+    def link_up(self, number: int, dial: int | None, now: float, host: str = "", proves: bool = False) -> Actions:
         """A connection is there, which the shell calls `number`: asked for by Dial `dial`, or inbound.
 
         Args:
             host: the IP address at its other end, if there is one.
+            proves: the connection will prove who is there, and `link_secured` will tell.
         """
         self._begin(now)
-        self.links.up(number, dial, host)
+        self.links.up(number, dial, host, proves)
         return self._end(None)
 
-    def link_secured(self, number: int, peer: str, now: float) -> Actions:
+    def link_secured(self, number: int, peer: str, now: float, binding: bytes = b"") -> Actions:
         """The connection has proven that its other end holds the key of `peer`, before any line of it has come.
 
         "": of nobody whom it could name. Where a connection proves nothing the peers do so themselves, by #PROOF.
+
+        Args:
+            binding: what only this connection has, and both ends know: proofs of the network's key are made of it.
         """
         self._begin(now)
-        self.links.secured(number, peer)
+        self.links.secured(number, peer, binding)
+        return self._end(None)
+
+    def admit(self, access: Access, now: float) -> Actions:
+        """Go by other rules who may join; links that these do not admit end."""
+        self._begin(now)
+        self.links.admit(access)
         return self._end(None)
 
     def dial_failed(self, dial: int, now: float, reason: Reason = Reason.UNREACHABLE) -> Actions:

@@ -20,6 +20,7 @@ from twisted_p2p.core.actions import (
     Gap,
     Hangup,
     Pause,
+    Refused,
     Write,
 )
 from twisted_p2p.core.config import Config
@@ -41,7 +42,7 @@ class Turn:
     _writes: dict[int, list[bytes]] = attrs.field(factory=dict)
     _bytes: dict[int, int] = attrs.field(factory=dict)
     _connections: list[Dial | Hangup | Pause] = attrs.field(factory=list)
-    _told: list[Deliver | Gap | Fork | Changed | Banned | Finished] = attrs.field(factory=list)
+    _told: list[Deliver | Gap | Fork | Changed | Banned | Refused | Finished] = attrs.field(factory=list)
 
     def __attrs_post_init__(self) -> None:
         self.health.most = self.config.health_max
@@ -76,7 +77,7 @@ class Turn:
         """Dial, hang up or pause, after the writes."""
         self._connections.append(action)
 
-    def tell(self, action: Deliver | Gap | Fork | Changed | Banned | Finished) -> None:
+    def tell(self, action: Deliver | Gap | Fork | Changed | Banned | Refused | Finished) -> None:
         """Tell the application, last."""
         self._told.append(action)
 

@@ -26,6 +26,8 @@ Port = Annotated[int, Meta(ge=1, le=65535)]
 Host = Annotated[str, Meta(pattern=r"^[0-9A-Za-z._:%-]{1,253}\Z")]
 Word = Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,40}\Z")]
 Hash = Annotated[str, Meta(pattern=r"^[0-9a-f]{16}\Z")]
+Admission = Annotated[str, Meta(pattern=r"^(?:[0-9a-f]{64})?\Z")]
+"""The proof that its sender has a key of the network (`core.access`); "" without one."""
 NetworkName = Annotated[str, Meta(pattern=r"^[!-~]{1,64}\Z")]
 Bucket = Annotated[int, Meta(ge=0, lt=256)]
 Position = tuple[PeerId, Number, Count]
@@ -101,12 +103,14 @@ class Hello(Struct, frozen=True, tag_field="title", tag="#HELLO"):
     nonce: Nonce
     baseline: bool = False
     sample: bool = False
+    admission: Admission = ""
 
 
 class Proof(Struct, frozen=True, tag_field="title", tag="#PROOF"):
     """The second frame in each direction: `proof_bytes`, signed."""
 
     sig: Signature
+    admission: Admission = ""
 
 
 class Bye(Struct, frozen=True, tag_field="title", tag="#BYE"):

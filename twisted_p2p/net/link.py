@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_p2p.net.stranger import what_it_spoke
-from twisted_p2p.net.tls import is_no_tls, proven_peer
+from twisted_p2p.net.tls import binding, is_no_tls, proven_peer
 
 if TYPE_CHECKING:
     from twisted_p2p.net.service import PeerService
@@ -94,7 +94,7 @@ class LinkProtocol(Protocol):
 
     def handshakeCompleted(self) -> None:
         """TLS has proven who is at the other end."""
-        self.service.link_secured(self, proven_peer(self.transport))
+        self.service.link_secured(self, proven_peer(self.transport), binding(self.transport))
 
     def dataReceived(self, data: bytes) -> None:
         """Hand over the whole lines."""
@@ -151,8 +151,10 @@ class LinkFactory(Factory):
     def __init__(self, service: PeerService, dial: int | None = None) -> None:
         self.service, self.dial = service, dial
 
-    def buildProtocol(self, addr: IAddress | None) -> LinkProtocol:
-        """A protocol for one new connection."""
+    def buildProtocol(self, addr: IAddress | None) -> LinkProtocol | None:
+        """A protocol for one new connection; None, and it is closed, for an address that may not connect to us."""
+        if self.dial is None and not self.service.may_connect(getattr(addr, "host", "")):
+            return None
         protocol = LinkProtocol(self.service, self.dial)
         protocol.factory = self
         return protocol

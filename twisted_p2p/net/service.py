@@ -18,7 +18,21 @@ from twisted.internet.interfaces import IConsumer, IDelayedCall, IListeningPort
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from twisted_p2p.core.actions import Actions, Banned, Changed, Dial, Finished, Hangup, Kind, Pause, Reason, Write
+from twisted_p2p.accessfiles import AccessFiles
+from twisted_p2p.core.access import Objection
+from twisted_p2p.core.actions import (
+    Actions,
+    Banned,
+    Changed,
+    Dial,
+    Finished,
+    Hangup,
+    Kind,
+    Pause,
+    Reason,
+    Refused,
+    Write,
+)
 from twisted_p2p.core.config import LAN, Config
 from twisted_p2p.core.peer import PeerCore
 from twisted_p2p.core.streamlog import MemoryLog
@@ -28,6 +42,7 @@ from twisted_p2p.identity import Ed25519Signer, Ed25519Verifier
 from twisted_p2p.interfaces import IMessageLog
 from twisted_p2p.net.dialer import Dialer
 from twisted_p2p.net.link import LinkFactory, LinkProtocol
+from twisted_p2p.net.refusals import RefusalLog
 from twisted_p2p.net.stranger import StrangerLog
 from twisted_p2p.net.tls import Credentials, TLSFactory
 from twisted_p2p.shell import IPeerShell, SteadyClock, Told
@@ -56,6 +71,8 @@ class Settings:
         synchronous: whether a commit waits for the disk: "FULL", "NORMAL" or "OFF" (docs/durability.md).
         history: what to ask for of what was broadcast before we joined.
         plaintext: connections are not encrypted; all peers of a network must agree on that.
+        network_key_file: the keys of the network, one a line; who has none of them is not admitted.
+        allow_file, deny_file: peers and addresses that alone, or not, are admitted, one a line.
     Raises:
         BadNetworkName, BadAddress: with these nobody could join us.
     """
@@ -69,6 +86,9 @@ class Settings:
     synchronous: str = attrs.field(default="NORMAL", validator=attrs.validators.in_(("OFF", "NORMAL", "FULL")))
     history: History | None = None
     plaintext: bool = False
+    network_key_file: str | os.PathLike[str] | None = None
+    allow_file: str | os.PathLike[str] | None = None
+    deny_file: str | os.PathLike[str] | None = None
 
     def __attrs_post_init__(self) -> None:
         if not re.fullmatch("[!-~]{1,64}", self.network):
@@ -95,6 +115,7 @@ class PeerService(MultiService):
     Args:
         reactor: for time and TCP; none is reached for globally.
     Raises:
+        AccessError: it can't be read who may join.
         DataDirError: the data directory can't be used, or another process has it.
     """
 
@@ -103,6 +124,8 @@ class PeerService(MultiService):
     def __init__(self, reactor: Any, settings: Settings) -> None:
         super().__init__()
         self.clock, self.settings, self.config = reactor, settings, settings.config
+        self._access_files = AccessFiles(settings.network_key_file, settings.allow_file, settings.deny_file)
+        self._access = self._access_files.read(settings.network)
         self._data_dir = None if settings.data_dir is None else DataDir.open(settings.data_dir)
         self._verifier = Ed25519Verifier()
         self._signer = Ed25519Signer() if self._data_dir is None else self._data_dir.signer
@@ -133,6 +156,7 @@ class PeerService(MultiService):
         self._timer: IDelayedCall | None = None
         self._steady = SteadyClock()
         self._strangers = StrangerLog()
+        self._refusals = RefusalLog()
         self._leaving: Deferred[None] | None = None
         self._closing = False
 
@@ -182,6 +206,7 @@ class PeerService(MultiService):
             log=self.message_log,
             rng=random.Random(random.SystemRandom().getrandbits(64)),
             history=self.settings.history,
+            access=self._access,
         )
 
     def _make_dialer(self) -> Dialer:
@@ -212,6 +237,15 @@ class PeerService(MultiService):
         self._run(lambda now: self.core.broadcast(list(encoded), now))
         if self.failure is not None:
             raise self.failure
+
+    def reload(self) -> None:
+        """Read again who may join, and end the links that are not admitted any more.
+
+        Raises:
+            AccessError: a file can't be read; all stays as it was.
+        """
+        self._access = self._access_files.read(self.settings.network)
+        self._run(lambda now: self.core.admit(self._access, now))
 
     def leave(self) -> Deferred[None]:
         """Leave gracefully and close everything, within the leave time-out and the close time-out."""
@@ -276,6 +310,8 @@ class PeerService(MultiService):
                     link.rest(action.seconds)
             elif isinstance(action, Banned):
                 self._keep_ban(action)
+            elif isinstance(action, Refused):
+                self._refusals.refused(action, self._now())
             elif isinstance(action, Finished):
                 self._close()
             else:
@@ -357,6 +393,14 @@ class PeerService(MultiService):
 
     # --- connections
 
+    def may_connect(self, host: str) -> bool:
+        """Whether somebody may connect from an address; if not, that costs us no more than to accept and close."""
+        if self._access.may_meet("", host):
+            return True
+        why = self._access.listed_against("", host) or Objection.NOT_ALLOWED
+        self._refusals.refused(Refused("", host, why), self._now())
+        return False
+
     def link_made(self, link: LinkProtocol) -> None:
         """A connection is there."""
         if self._closing or self.failure is not None:
@@ -366,11 +410,12 @@ class PeerService(MultiService):
         link.number = self._numbers
         self._links[link.number] = link
         host = getattr(link.transport.getPeer(), "host", "")
-        self._run(lambda now: self.core.link_up(link.number, link.dial, now, host))
+        proves = self._credentials is not None
+        self._run(lambda now: self.core.link_up(link.number, link.dial, now, host, proves))
 
-    def link_secured(self, link: LinkProtocol, peer: str) -> None:
-        """The connection has proven whose key the other end holds."""
-        self._run(lambda now: self.core.link_secured(link.number, peer, now))
+    def link_secured(self, link: LinkProtocol, peer: str, binding: bytes) -> None:
+        """The connection has proven whose key the other end holds; `binding` is what only this connection has."""
+        self._run(lambda now: self.core.link_secured(link.number, peer, now, binding))
 
     def lines_received(self, link: LinkProtocol, lines: list[bytes]) -> None:
         """Whole lines have arrived."""

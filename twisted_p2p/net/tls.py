@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.x509.oid import NameOID
 from OpenSSL import SSL
-from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IOpenSSLServerConnectionCreator
+from twisted.internet.interfaces import IAddress, IOpenSSLClientConnectionCreator, IOpenSSLServerConnectionCreator
 from twisted.internet.protocol import Factory
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
@@ -27,6 +27,8 @@ from twisted_p2p.net.stranger import what_it_spoke
 
 ALPN = b"p2p/1"
 """What we speak inside (RFC 7301)."""
+EXPORTER = b"EXPORTER-p2p-admission"
+"""The label of what proofs of the network's key are bound to (RFC 8446, section 7.5)."""
 _CLIENT_HELLO = b"\x16"
 _BEGIN, _END = datetime(2000, 1, 1), datetime(9999, 12, 31)  # it never expires: the key does not either
 
@@ -70,6 +72,11 @@ def proven_peer(transport: Any) -> str:
     certificate = transport.getPeerCertificate()
     key = None if certificate is None else certificate.to_cryptography().public_key()
     return key.public_bytes_raw().hex() if isinstance(key, Ed25519PublicKey) else ""
+
+
+def binding(transport: Any) -> bytes:
+    """32 bytes that only the two ends of this connection know, and that no other connection has."""
+    return bytes(transport.getHandle().export_keying_material(EXPORTER, 32))
 
 
 class _Listener(TLSMemoryBIOProtocol):
@@ -118,6 +125,13 @@ class TLSFactory(TLSMemoryBIOFactory):
         self.on_stranger = on_stranger
         if not is_client:
             self.protocol = _Listener
+
+    def buildProtocol(  # type: ignore[override]  # as IFactory has it
+        self, addr: IAddress | None
+    ) -> TLSMemoryBIOProtocol | None:
+        """A protocol for one new connection, if the factory inside makes one."""
+        wrapped = self.wrappedFactory.buildProtocol(addr)
+        return None if wrapped is None else self.protocol(self, wrapped)
 
 
 def is_no_tls(reason: Failure) -> bool:

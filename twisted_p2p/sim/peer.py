@@ -14,6 +14,7 @@ import attrs
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
+from twisted_p2p.core.access import Access
 from twisted_p2p.core.actions import (
     Actions,
     Banned,
@@ -26,6 +27,7 @@ from twisted_p2p.core.actions import (
     Gap,
     Hangup,
     Pause,
+    Refused,
     Write,
 )
 from twisted_p2p.core.config import Config
@@ -75,6 +77,7 @@ class SimPeer:
         self.log = MemoryLog(config)
         """Its disk: it outlives the process."""
         self._history: History | None = None
+        self._access = world.access
         self.core = self._make_core()
         self.peer = signer.peer
         self.connections: dict[int, Connection] = {}
@@ -84,6 +87,7 @@ class SimPeer:
         self.forks: list[Fork] = []
         self.banned: list[Banned] = []
         self.changes: list[Changed] = []
+        self.refused: list[Refused] = []
         self.on_commit: Callable[[], Commit] = lambda: Commit.WORKS
         """Says how the next commit ends."""
         self._joins: tuple[Sequence[Address], bool] | None = None
@@ -134,6 +138,7 @@ class SimPeer:
             log=self.log,
             rng=self._rng,
             history=self._history,
+            access=self._access,
         )
 
     @property
@@ -144,6 +149,14 @@ class SimPeer:
     @history.setter
     def history(self, history: History) -> None:
         self._history = self.core.antientropy.wanted = history
+
+    def admit(self, access: Access) -> None:
+        """From now on these are the rules who may join."""
+        self._access = access
+        if self.running:
+            self.do(lambda now: self.core.admit(access, now))
+        else:
+            self.core = self._make_core()
 
     # --- what an application does
 
@@ -167,6 +180,9 @@ class SimPeer:
                 self.said += [(self.world.now, message) for message in encoded]
                 places = range(first, self.log.saved.positions[stream])
                 self.places.update(dict.fromkeys(encoded, (stream, places)))
+
+    def reload(self) -> None:
+        """There are no files here to read again: `admit` sets the rules."""
 
     def leave(self) -> Deferred[None]:
         """Leave gracefully."""
@@ -350,6 +366,8 @@ class SimPeer:
                 self.banned.append(action)
             elif isinstance(action, Finished):
                 self._finish()
+            elif isinstance(action, Refused):
+                self.refused.append(action)
             else:
                 self._keep(action)
                 self.sink(action)

@@ -12,6 +12,7 @@ from functools import partial
 import attrs
 from nacl.signing import SigningKey
 
+from twisted_p2p.core.access import Access, PeerList, derive_key
 from twisted_p2p.core.wire import History
 from twisted_p2p.identity import Ed25519Signer, Ed25519Verifier
 from twisted_p2p.sim.checks import settles
@@ -443,6 +444,44 @@ def churn(world: World, peers: int) -> float:
         elif chance < 0.8:
             world.newcomer(world.rng.choice(running))
         _talk(world, [peer for peer in world.running if peer.member_since is not None], 1.5)
+    return 60
+
+
+def key_steps(network: str) -> list[Access]:
+    """How a network changes its key, so that peers in any two neighbouring steps understand each other."""
+    old, new = (derive_key(secret, network) for secret in (b"the old key of all", b"the new key of all"))
+    return [Access((old,)), Access((old, new)), Access((new, old)), Access((new,))]
+
+
+@scenario
+def key_changes(world: World, peers: int) -> float:
+    """The network's key is changed while all talk, each peer at a time of its own within each step."""
+    world.access, *steps = key_steps(world.network)
+    members = build(world, peers)
+    for access in steps:
+        for peer in world.rng.sample(members, len(members)):
+            peer.admit(access)
+            _talk(world, members, 0.5, 0.5)
+        world.access = access
+        members.append(world.newcomer(world.rng.choice(members)))
+    return 30
+
+
+@scenario
+def denied_by_some(world: World, peers: int) -> float:
+    """One peer is denied by a third of the others while all talk; some of these are denied by it, and some restart."""
+    members = build(world, peers)
+    denied, *others = world.rng.sample(members, len(members))
+    third = others[: len(others) // 3]
+    for peer in third:
+        peer.admit(Access(deny=PeerList.of([denied.peer])))
+        _talk(world, members, 1)
+    denied.admit(Access(deny=PeerList.of([peer.peer for peer in third[::2]])))
+    for peer in (denied, *third[:1]):
+        peer.kill()
+        _talk(world, members, 1)
+        peer.restart()
+    _talk(world, members, 20)
     return 60
 
 

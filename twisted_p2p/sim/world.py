@@ -18,6 +18,7 @@ from typing import Any
 import attrs
 from twisted.internet.error import AlreadyCalled, AlreadyCancelled
 
+from twisted_p2p.core.access import Access
 from twisted_p2p.core.actions import Dial, Pause, Reason, Write
 from twisted_p2p.core.config import LAN, Config
 from twisted_p2p.interfaces import ISigner, IVerifier
@@ -117,6 +118,8 @@ class World:
         self.seed, self.config, self.network, self.latency = seed, config, network, latency
         self.rng = random.Random(seed)
         self.verifier: IVerifier = CheapVerifier() if verifier is None else verifier
+        self.access = Access()
+        """The rules of who may join with which a new peer begins."""
         self.now = BEGINNING
         self.events = 0
         self.peers: list[SimPeer] = []
