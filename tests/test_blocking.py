@@ -178,6 +178,7 @@ class NetworkTests(SynchronousTestCase):
         self.assertEqual(self.node.steps, ["listen", "start"])
         expected = {"port": 0, "interface": "127.0.0.1", "network": "chat", "config": WAN}
         nothing = {"data_dir": None, "synchronous": "NORMAL", "history": None, "plaintext": False}
+        nothing |= {"network_key_file": None, "allow_file": None, "deny_file": None}
         self.assertEqual(self.node.arguments, expected | nothing)
         self.assertEqual(self.peer.port, 4711)
         self.assertEqual(self.peer.peer, A)

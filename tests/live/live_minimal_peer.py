@@ -1,5 +1,6 @@
 """The small peer of docs/protocol.md: without twisted_p2p, and a member all the same. And that page's examples."""
 
+import hmac
 import json
 import re
 import signal
@@ -9,6 +10,7 @@ from nacl.signing import SigningKey
 
 from tests.live.processes import ROOT, Peers
 from twisted_p2p.core import wire
+from twisted_p2p.core.access import Role, admission, derive_key
 from twisted_p2p.core.config import LAN, WAN
 from twisted_p2p.core.digest import BucketDigest, bucket_of
 from twisted_p2p.identity import Ed25519Signer
@@ -82,6 +84,16 @@ def test_worked_examples() -> None:
         "bundle": (first, wire.bundle_bytes("p2p", a, began, 1, body)),
     }
     page = PROTOCOL.read_text(encoding="utf-8")
+    secret = bytes(range(32)).hex().encode()
+    key = hmac.digest(secret, b"p2p network key\np2p", "sha256")
+    binding = "nonces 00112233445566778899aabbccddeeff ffeeddccbbaa99887766554433221100"
+    text = f"p2p admission\ndialler\n{a}\n{b}\n{binding}"
+    made = hmac.digest(key, text.encode(), "sha256").hex()
+    assert (derive_key(secret, "p2p"), admission(key, Role.DIALLER, a, b, binding)) == (key, made)
+    spelled = text.replace(a, "A").replace(b, "B").replace("\n", "\\n")
+    for line in (key.hex(), spelled, made):
+        assert f"\n    {line}\n" in page, line
+    assert f"of {len(text)} bytes" in page
     shown = page.replace("\n    ", "")  # signatures take two lines
     assert f"A = {a}" in page and f"B = {b}" in page
     signatures = {}
