@@ -86,7 +86,7 @@ class ListFileTests(FileCase):
     def test_good(self) -> None:
         """Ids, addresses and ranges, of both kinds of IP; a comment may follow."""
         path = self.file(
-            f"# friends\n{A}\n {B.upper()} # Bob\n\n192.0.2.7\n198.51.100.0/24\n2001:db8::/32 #\n::1\nfe80::1%eth0\n"
+            f"# friends\n{A}\n {B.upper()} # Bob\n\n192.0.2.7\n198.51.100.0/24\n2001:db8::/32 #\n::1\nfe80::1\n"
             "::ffff:203.0.113.0/120\n".encode(),
             mode=0o644,
         )
@@ -101,7 +101,7 @@ class ListFileTests(FileCase):
             ("", "2001:db8::1%eth0"),
             ("", "::1"),
             ("", "203.0.113.9"),
-            ("", "fe80::1"),
+            ("", "fe80::1%eth0"),
         ):
             self.assertTrue(found.names(peer, host), (peer, host))
         for peer, host in (

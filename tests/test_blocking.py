@@ -234,6 +234,7 @@ class NetworkTests(SynchronousTestCase):
         for _ in range(2):
             self.assertRaises(NotRunning, self.peer.broadcast, "x")
             self.assertRaises(NotRunning, self.peer.join_network)
+            self.assertRaises(NotRunning, self.peer.reload)
             self.assertRaises(NotRunning, lambda: self.peer.port)
             self.assertEqual(self.peer.nodes_in_network, [])
             self.assertEqual(self.peer.connections, [])

@@ -123,6 +123,7 @@ class LifeTests(NodeCase):
         self.assertRaises(NotRunning, node.broadcast, "x")
         self.assertRaises(NotRunning, node.broadcast_all, ["x"])
         self.assertRaises(NotRunning, node.join_network)
+        self.assertRaises(NotRunning, node.reload)
 
     def test_stopped(self) -> None:
         """A node that was stopped is gone, for the others too, and says so when it is used."""
