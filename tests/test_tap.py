@@ -449,7 +449,7 @@ class PeerProcessTests(SynchronousTestCase):
         service._signals._reload()
         self.assertEqual((len(calls), self.steps), (1, []))
         calls[0]()
-        self.assertEqual(self.texts(), ["SIGHUP: who may join was read again."])
+        self.assertEqual(self.texts(), ["SIGHUP: who may join, and who is banned, was read again."])
         for error, texts in (
             (
                 AccessError("The file x can't be read."),

@@ -161,10 +161,10 @@ class Network:
         self._running().join(ip, port, timeout)
 
     def reload(self) -> None:
-        """Read the network key file, the allow file and the deny file again. Links that they do not admit end.
+        """Read the network key file, the allow and the deny file, and the bans again. Whom they leave out is cut off.
 
         Raises:
-            AccessError: one of them can't be read; all stays as it was.
+            AccessError, DataDirError: one of them can't be read; all stays as it was.
         """
         life = self._running()
         life.call(lambda: defer.execute(life.node.reload)).result()

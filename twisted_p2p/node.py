@@ -201,10 +201,10 @@ class Node(Service):
         return self.when_ready()
 
     def reload(self) -> None:
-        """Read the network key file, the allow file and the deny file again. Links that they do not admit end.
+        """Read the network key file, the allow and the deny file, and the bans again. Whom they leave out is cut off.
 
         Raises:
-            AccessError: one of them can't be read; all stays as it was.
+            AccessError, DataDirError: one of them can't be read; all stays as it was.
             NotRunning: the node was not started, or has been stopped.
         """
         self._check_running()

@@ -24,7 +24,7 @@ from twisted_p2p.console import Console, News, Stdin, Style, address_text, reada
 from twisted_p2p.core.actions import Changed, Kind
 from twisted_p2p.core.config import LAN
 from twisted_p2p.core.wire import History
-from twisted_p2p.errors import AccessError, BadAddress, CannotListen, DataDirError, LogError, NotRunning
+from twisted_p2p.errors import AccessError, BadAddress, CannotListen, DataDirError, LogError, NotRunning, P2PError
 from twisted_p2p.events import STDOUT, EventsWriter, Output
 from twisted_p2p.node import Node
 from twisted_p2p.store.datadir import default_data_dir
@@ -304,7 +304,7 @@ class PeerProcess(Service):
         self._console = console
         self._events = events
         self._clock: Any = clock
-        is_reloading = any(options[name] is not None for name in _ACCESS)
+        is_reloading = any(options[name] is not None for name in ("data-dir", *_ACCESS))
         self._signals = Signals(self._reload_soon if is_reloading else None)
         node.on_change(self._change)
         if console is None and node.knows_all:
@@ -372,10 +372,10 @@ class PeerProcess(Service):
             self.node.reload()
         except NotRunning:
             return
-        except AccessError as error:
+        except P2PError as error:
             _log.error("SIGHUP: {error} Who may join stays as it was.", error=error)
         else:
-            self._tell("SIGHUP: who may join was read again.")
+            self._tell("SIGHUP: who may join, and who is banned, was read again.")
 
     def _tell(self, text: str) -> None:
         _log.info("{text}", text=text)

@@ -15,7 +15,7 @@ from tests.live.network import LiveNetwork
 from tests.live.processes import Peers, TwistdPeer, twisted_command, wait_until
 from twisted_p2p import AccessError, JoinError, Network
 
-RELOADED = "SIGHUP: who may join was read again."
+RELOADED = "SIGHUP: who may join, and who is banned, was read again."
 
 
 def key_file(folder: Path, name: str, *keys: str) -> Path:

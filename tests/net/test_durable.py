@@ -104,7 +104,7 @@ class BansTests(DurableCase):
         file.lift(peer)
         other = self.offend()
         self.assertEqual([ban.subject for ban in file.read()], [other])
-        self.one.reload_bans()
+        self.one.reload()
         self.assertEqual([ban.subject for ban in self.one.bans()], [other])
         self.assertFalse(self.one.core.conduct.is_banned(peer))
         self.assertTrue(self.one.core.conduct.is_banned(other))
@@ -114,7 +114,7 @@ class BansTests(DurableCase):
         os.mkdir(DataDir.bans_in(self.folder))
         peer = self.offend()
         self.assertTrue(self.one.core.conduct.is_banned(peer))
-        self.assertRaises(DataDirError, self.one.reload_bans)
+        self.assertRaises(DataDirError, self.one.reload)
         self.assertTrue(self.one.core.conduct.is_banned(peer))
 
 

@@ -132,7 +132,8 @@ class PeerService(MultiService):
         self.peer = self._signer.peer
         self.message_log = self._make_log()
         self._bans_file = None if self._data_dir is None else BansFile(DataDir.bans_in(self._data_dir.path))
-        self._bans = {} if self._bans_file is None else {ban.subject: ban for ban in self._bans_file.read()}
+        self._bans: dict[str, Banned] = {}
+        self._bans = self._read_bans()
         self.core = self._make_core()
         self.failure: LogError | None = None
         """Why the log takes nothing. Until it does this peer stands still."""
@@ -224,7 +225,7 @@ class PeerService(MultiService):
         actions = self.core.start(self.address, self._now())
         self.message_log.commit()
         self._run(lambda now: actions)
-        self._use_bans()
+        self._use_bans(self._bans)
 
     def join(self, addresses: Sequence[tuple[str, int]], genesis: bool = False) -> None:
         """Join through any of `addresses`, retrying until it works."""
@@ -239,13 +240,15 @@ class PeerService(MultiService):
             raise self.failure
 
     def reload(self) -> None:
-        """Read again who may join, and end the links that are not admitted any more.
+        """Read again who may join, and who is banned, and end the links that are not admitted any more.
 
         Raises:
-            AccessError: a file can't be read; all stays as it was.
+            AccessError, DataDirError: a file can't be read; all stays as it was.
         """
-        self._access = self._access_files.read(self.settings.network)
-        self._run(lambda now: self.core.admit(self._access, now))
+        access, bans = self._access_files.read(self.settings.network), self._read_bans()
+        self._access = access
+        self._run(lambda now: self.core.admit(access, now))
+        self._use_bans(bans)
 
     def leave(self) -> Deferred[None]:
         """Leave gracefully and close everything, within the leave time-out and the close time-out."""
@@ -482,18 +485,19 @@ class PeerService(MultiService):
             return False
         if self._bans_file is not None:
             self._bans_file.lift(subject)
-        self._use_bans()
+        self._use_bans(self._bans)
         return True
 
-    def reload_bans(self) -> None:
-        """Take in what the user has done to the file. Raises DataDirError."""
-        if self._bans_file is not None:
-            self._bans = {ban.subject: ban for ban in self._bans_file.read()}
-            self._use_bans()
+    def _read_bans(self) -> dict[str, Banned]:
+        """As the file has them, in which the user may have done something."""
+        if self._bans_file is None:
+            return self._bans
+        return {ban.subject: ban for ban in self._bans_file.read()}
 
-    def _use_bans(self) -> None:
-        bans = {ban.subject: ban.until for ban in self._bans.values()}
-        self._run(lambda now: self.core.set_bans(bans, now))
+    def _use_bans(self, bans: dict[str, Banned]) -> None:
+        self._bans = bans
+        times = {ban.subject: ban.until for ban in bans.values()}
+        self._run(lambda now: self.core.set_bans(times, now))
 
     def _keep_ban(self, action: Banned) -> None:
         self._bans[action.subject] = action
