@@ -40,8 +40,8 @@ def offend(peer: TwistdPeer, signer: Ed25519Signer) -> None:
 
 
 def test_banned(peers: Peers) -> None:
-    """The third offence gets a peer banned, through a restart too. The command shows it; lifted, it is let in again, and
-    nobody else was refused meanwhile."""
+    """The third offence gets a peer banned, through a restart too. The command shows it; lifted, it is let in again,
+    and nobody else was refused meanwhile."""
     folder, signer = peers.folder / "data", Ed25519Signer()
     options = ("--plaintext", "--data-dir", str(folder))
     genesis = peers.genesis(*options)
