@@ -165,6 +165,9 @@ class OptionsTests(SynchronousTestCase):
         for arguments, words in (
             (["--port", "x"], "--port: 'x' is no port"),
             (["--port", "65536"], "--port: '65536' is no port"),
+            (["--port", "9" * 5000], "9' is no port"),
+            (["--max-known", "9" * 5000], "9' is neither 0 nor a number"),
+            (["--join", f"host:{'9' * 5000}"], "9' is no address"),
             (["--port", "-1"], "no port"),
             (["--port", "٣"], "no port"),
             (["--join", "host"], "--join: 'host' is no address"),

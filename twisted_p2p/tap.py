@@ -41,6 +41,11 @@ _PIDFILE = "twistd.pid"  # twistd's own default
 _log = Logger(namespace="p2p")
 
 
+def _number(text: str) -> int:
+    """A number of up to nine digits; -1 for anything else."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 9 else -1
+
+
 def parse_address(text: str, port_needed: bool = True) -> tuple[str, int | None]:
     """Read HOST:PORT, where an IPv6 host is in brackets. Raises BadAddress."""
     host, colon, port = text.rpartition(":")
@@ -50,7 +55,7 @@ def parse_address(text: str, port_needed: bool = True) -> tuple[str, int | None]
     bracketed = host.startswith("[") and host.endswith("]")
     name = host[1:-1] if bracketed else host
     good = bracketed == (":" in name) and name and name.isprintable() and not set(name) & set(" []/@")
-    if not good or not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
+    if not good or not 1 <= _number(port) <= 65535:
         raise BadAddress(f"{readable(text)!r} is no address: {BadAddress()}")
     return name, int(port) if colon else None
 
@@ -226,14 +231,14 @@ def _usage(option: str) -> Iterator[None]:
 def _parse_port(text: str | None, default: int) -> int:
     if text is None:
         return default
-    if not (text.isascii() and text.isdigit() and int(text) <= 65535):
+    if not 0 <= _number(text) <= 65535:
         raise ValueError(f"{readable(text)!r} is no port: a port is a number from 0 to 65535.")
     return int(text)
 
 
 def _parse_max_known(text: str) -> int:
     least = 2 * LAN.active_max
-    if not (text.isascii() and text.isdigit() and (int(text) == 0 or least <= int(text) <= LAN.max_peers)):
+    if not (_number(text) == 0 or least <= _number(text) <= LAN.max_peers):
         raise ValueError(f"{readable(text)!r} is neither 0 nor a number from {least} to {LAN.max_peers}.")
     return int(text)
 
@@ -249,7 +254,7 @@ def parse_history(text: str) -> History:
     if text == "all":
         return History()
     number, unit = (text[:-1], text[-1:]) if text[-1:] in _SECONDS else (text, "")
-    if not (number.isascii() and number.isdigit() and len(number) <= 9):
+    if _number(number) < 0:
         raise ValueError(f"{readable(text)!r} is neither a time like 90s, 5m, 1h or 2d, nor a number, nor all.")
     return History(age=float(int(number) * _SECONDS[unit])) if unit else History(count=int(number))
 

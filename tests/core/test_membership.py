@@ -583,6 +583,19 @@ class OwnTests(SynchronousTestCase):
         directory.merge(record(twin, above), claim(ALICE, OWN, above))
         self.assertEqual((counts["refuted"], directory.status(twin)), (6, ALIVE))
 
+    def test_highest_incarnation(self) -> None:
+        """Who has our key may use up all incarnations: we say nothing that is no record, and can still leave."""
+        for state in (ALIVE, LEFT):
+            directory, twin = Directory(), Puppet(0x80)
+            directory.merge(record(twin, 2**53 - 2))
+            self.assertEqual(directory.members.own.incarnation, 2**53 - 1)
+            directory.news()
+            directory.merge(record(twin, 2**53 - 1, state, ("10.7.7.7", 1)))
+            directory.members.leave()
+            for said in (directory.members.own, *directory.news()):
+                self.assertLess(said.incarnation, 2**53)
+            self.assertEqual(directory.members.own.state, LEFT)
+
     def test_old_words_about_oneself(self) -> None:
         """An earlier word about oneself needs no answer."""
         directory = Directory()

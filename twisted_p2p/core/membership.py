@@ -28,6 +28,9 @@ _decode_claim = msgspec.json.Decoder(Claim).decode
 
 ALIVE, FAILED, LEFT = "alive", "failed", "left"
 
+HIGHEST = 2**53 - 1
+"""The highest incarnation that a record can have; above it nobody can refute."""
+
 
 @attrs.define(eq=False)
 class Entry:
@@ -220,8 +223,8 @@ class Membership:
     # --- our own record
 
     def introduce(self, host: str, port: int, state: str = ALIVE, above: int = 0) -> None:
-        """Make and sign a record of ourselves; its incarnation is the time in ms, or more to exceed `above`."""
-        peer, incarnation = self.signer.peer, max(int(self.turn.now * 1000), above + 1)
+        """Make and sign a record of ourselves; its incarnation is the time in ms, or more to exceed `above`, if that can be."""
+        peer, incarnation = self.signer.peer, min(max(int(self.turn.now * 1000), above + 1), HIGHEST)
         sig = self.signer.sign(wire.record_bytes(self.network, peer, incarnation, state, host, port, ""))
         self.own = Record(peer, incarnation, "left" if state == LEFT else "alive", host, port, sig)
         if peer in self.entries:
@@ -310,6 +313,9 @@ class Membership:
         if is_made_by_twin:
             self.on_twin()
         elif claim is None:
+            return
+        if record.incarnation >= HIGHEST:
+            self.turn.counts["own_records_unanswered"] += 1
             return
         if claim is None and record.state != LEFT:
             if not self._twins.has(record.peer, now):

@@ -28,6 +28,8 @@ _MEANWHILE = ".new"
 _OURS = frozenset(["lock", "version", "key", "version" + _MEANWHILE, "key" + _MEANWHILE, "lost+found"])
 """What may be there before there is a version."""
 _SEED_BYTES = 32
+_DIGITS = 9
+"""Of a version at most; Python refuses to read a number of thousands."""
 
 
 def default_data_dir(network: str, port: int) -> Path:
@@ -172,7 +174,7 @@ def _migrate(folder: Path, steps: Sequence[Step]) -> None:
         write_file(file, f"{known}\n", 0o644)
         return
     text = file.read_bytes().decode("ascii", "replace").strip()
-    if not text.isdigit() or not int(text):
+    if not text.isdigit() or len(text) > _DIGITS or not int(text):
         raise DataDirError(f"The file {file} is damaged: write {known} into it, if this program wrote it last.")
     version = int(text)
     if version > known:

@@ -1,0 +1,85 @@
+"""What a peer reads from its own disk, after anybody or anything has written there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from tests.fuzz.choices import Choices
+from twisted_p2p.errors import DataDirError
+from twisted_p2p.eventsfile import last_cursor, lines_backwards, whole_size
+from twisted_p2p.store.datadir import DataDir
+
+NAMES = ("version", "key", "lock", "version.new", "key.new", "messages.sqlite", "other")
+_SHARED_MEMORY = Path("/dev/shm")
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder, in memory where that can be, for one input."""
+    where = str(_SHARED_MEMORY) if os.access(_SHARED_MEMORY, os.W_OK) else None
+    folder = tempfile.mkdtemp(prefix="p2p-fuzz-", dir=where)
+    try:
+        yield Path(folder)
+    finally:
+        shutil.rmtree(folder)
+
+
+def fuzz_data_dir(data: bytes) -> None:
+    """Files of a data directory: it opens, or a DataDirError of one line says what to do."""
+    choices = Choices(data)
+    with scratch() as folder:
+        while choices.left:
+            name, size, times = choices.pick(NAMES), choices.byte(), choices.pick((1, 1, 1, 1, 40, 400))
+            file = folder / name
+            file.write_bytes(choices.take(size) * times)
+            file.chmod(choices.pick((0o600, 0o600, 0o600, 0o644, 0o400)))
+        try:
+            opened = DataDir.open(folder)
+        except DataDirError as error:
+            assert str(folder) in str(error) and str(error).isprintable(), str(error)
+            return
+        assert len(opened.signer.peer) == 64
+        opened.close()
+        again = DataDir.open(folder)
+        assert again.signer.peer == opened.signer.peer
+        again.close()
+
+
+def fuzz_events_file(data: bytes) -> None:
+    """The end of a file of events, against a model that has all of it."""
+    choices = Choices(data)
+    block_size = choices.byte() + 1
+    line_max = block_size + choices.byte()
+    content = choices.rest()
+    with _in_memory(content) as fd:
+        end = whole_size(fd, block_size)
+        assert end == content.rfind(b"\n") + 1
+        lines = [line for line in reversed(content[:end].split(b"\n")) if len(line) <= line_max]
+        assert [*lines_backwards(fd, end, block_size, line_max)] == lines
+        assert last_cursor(fd, end) == _last_cursor(content[:end])
+
+
+@contextlib.contextmanager
+def _in_memory(content: bytes) -> Iterator[int]:
+    fd = os.memfd_create("p2p-fuzz")
+    try:
+        os.write(fd, content)
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _last_cursor(content: bytes) -> int | None:
+    for line in reversed(content.split(b"\n")):
+        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            cursor = msgspec.json.decode(line, type=dict[str, object]).get("cursor") if b'"cursor":' in line else None
+            if type(cursor) is int and cursor > 0:
+                return cursor
+    return None
