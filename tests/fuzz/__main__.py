@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tests.fuzz.targets import Target
     from tests.fuzz.watch import Watch
 
 
@@ -22,6 +24,8 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, help="DIR for the inputs that reached something new (with --guided)")
     parser.add_argument("--findings", type=Path, default=Path("findings"), help="DIR for what is found")
     parser.add_argument("--replay", type=Path, nargs="+", metavar="FILE", help="run these inputs alone")
+    parser.add_argument("--choose", type=Path, metavar="DIR", help="put into the corpus what in DIR reaches most")
+    parser.add_argument("--most", type=int, default=20, help="so many files in the corpus then [default: 20]")
     given = parser.parse_args()
     if given.guided:
         import atheris
@@ -40,6 +44,9 @@ def main() -> int:
             target.call(file.read_bytes())
             print(f"{file}: fine")
         return 0
+    if given.choose:
+        choose(target, given.choose, given.most)
+        return 0
     watch = Watch(target, given.runs, given.findings)
     if given.guided:
         run_guided(watch, given.seed, given.keep)
@@ -49,6 +56,16 @@ def main() -> int:
         if not watch.run(data):
             break
     return watch.end()
+
+
+def choose(target: Target, folder: Path, most: int) -> None:
+    """Put into the corpus those of a folder that, beside what is there, reach something new, up to so many in all."""
+    from tests.fuzz.selection import select
+
+    kept = [file for file in target.folder.iterdir() if file.is_file()]
+    for file in select(kept, [file for file in folder.iterdir() if file.is_file()], target.call, most):
+        data = file.read_bytes()
+        (target.folder / hashlib.sha256(data).hexdigest()[:12]).write_bytes(data)
 
 
 def quiet() -> None:
@@ -71,7 +88,13 @@ def run_guided(watch: Watch, seed: int, keep: Path | None) -> None:
     if keep is not None:
         keep.mkdir(parents=True, exist_ok=True)
     folders = [str(folder) for folder in (keep, watch.target.folder) if folder is not None]
-    options = [f"-seed={seed + 1}", f"-max_len={watch.target.length}", "-rss_limit_mb=0", "-print_final_stats=0"]
+    options = [
+        f"-seed={seed + 1}",
+        f"-max_len={watch.target.length}",
+        "-len_control=0",
+        "-rss_limit_mb=0",
+        "-print_final_stats=0",
+    ]
     atheris.Setup([sys.argv[0], *options, *folders], run)
     atheris.Fuzz()
 

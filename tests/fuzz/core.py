@@ -39,6 +39,8 @@ class Play:
     def end(self) -> End | None:
         """One of the connections that are there."""
         ends = [*self.shell.ends.values()]
+        if ends and self.choices.chance(2):
+            return ends[-1]
         return self.choices.pick(ends) if ends else None
 
     def send(self, end: End, lines: list[bytes]) -> None:
@@ -71,6 +73,12 @@ class Play:
             peer = known[0] if known and way > 1 else self.choices.pick(PEERS)
             self._introduce(self.shell.connect(peer, at[0], dial), True)
 
+    def meet(self) -> None:
+        """Somebody connects, says who it is, and becomes a neighbour."""
+        peer = self.choices.pick(PEERS[:-1])
+        self._introduce(self.shell.connect(peer, self.choices.pick(HOSTS)), True)
+        self.befriend()
+
     def _introduce(self, end: End, secured: bool) -> None:
         if self.choices.chance(8):
             return
@@ -83,11 +91,13 @@ class Play:
             self.send(end, [wire.encode(wire.Proof(cheap_signature(end.peer, data)))])
 
     def befriend(self) -> None:
-        """Somebody asks to be a neighbour, and begins the first comparison."""
+        """Somebody asks to be a neighbour, and in most cases is as far as the core: payload flows at once."""
         end = self.end()
         if end is not None:
-            urgent = self.choices.chance(2)
-            self.send(end, [wire.encode(wire.NodeConnAddr(urgent=urgent)), wire.encode(wire.Digest("streams", {}))])
+            self.send(end, [wire.encode(wire.NodeConnAddr(urgent=not self.choices.chance(4)))])
+            digests = [line for line in end.written if b'"#DIGEST","of":"streams"' in line]
+            if digests and not self.choices.chance(8):
+                self.send(end, digests[-1:])
 
     def say(self) -> None:
         """A few frames in one read."""
@@ -221,7 +231,8 @@ class Play:
 
 STEPS: tuple[Callable[[Play], None], ...] = (
     Play.connect,
-    Play.connect,
+    Play.meet,
+    Play.meet,
     Play.answer_dial,
     Play.answer_dial,
     Play.befriend,

@@ -95,6 +95,8 @@ class Shell:
     core: PeerCore = attrs.field(init=False)
     _numbers: int = 0
     _dialled: int = 0
+    _deadlines: dict[int, float] = attrs.field(factory=dict)
+    """Of dials."""
     _next: dict[tuple[str, int], int] = attrs.field(factory=dict)
     """Of each stream the lowest seq that may still be delivered."""
 
@@ -106,6 +108,7 @@ class Shell:
         """A new life on the same log; connections of the old one are gone."""
         self.ends.clear()
         self.dials.clear()
+        self._deadlines.clear()
         self._dialled = 0
         self.core = PeerCore(
             config=self.config,
@@ -155,9 +158,19 @@ class Shell:
             wakes += 1
             assert same <= REPEATS, f"woken {same} times at {self.now - BEGINNING:g} s"
             self.now = max(self.now, wake)
+            self._end_dials()
             self.perform(self.core.wake(self.now))
         assert wakes <= RATE * (self.now - began) + RATE, f"{wakes} wakes in {self.now - began:g} s"
         self.now = end
+        self._end_dials()
+
+    def _end_dials(self) -> None:
+        """A dial that nothing has come of in time has failed."""
+        for dial, deadline in [*self._deadlines.items()]:
+            if dial not in self.dials:
+                del self._deadlines[dial]
+            elif deadline <= self.now and not self.finished:
+                self.fail(dial, Reason.UNREACHABLE)
 
     # --- what it asks for
 
@@ -182,6 +195,7 @@ class Shell:
             assert action.host and 0 < action.port < 65536
             self._dialled = action.dial
             self.dials[action.dial] = action
+            self._deadlines[action.dial] = self.now + action.timeout
         elif isinstance(action, Deliver):
             for bundle in action.bundles:
                 self._deliver(bundle)
@@ -229,7 +243,11 @@ class Shell:
         for name, size in tables(self.core, "twisted_p2p.core"):
             assert size <= BOUNDS.get(name, most), f"{name} has {size} entries"
         spread = self.core.spread
-        assert len(self.core.positions) <= config.max_streams
+        epochs = self.core.positions._epochs
+        # Our own streams are begun by nobody but ourselves.
+        assert len(self.core.positions) <= config.max_streams + len(epochs.get(OWN, ()))
+        for origin, streams in epochs.items():
+            assert origin == OWN or len(streams) <= config.max_epochs
         assert len(self.core.membership.entries) <= (config.max_known + 1 if config.max_known else config.max_peers)
         assert len(self.core.catchup.wants) <= config.max_wants
         held = [*spread._early.values()]
@@ -237,8 +255,6 @@ class Shell:
         assert spread._early_bytes <= config.early_bytes
         assert len(self.core.links.by_id) <= config.max_links
         assert len(self.log) <= config.retention_count + config.max_streams
-        for streams in self.core.positions._epochs.values():
-            assert len(streams) <= config.max_epochs
 
 
 _ORDER = {Write: 0, Dial: 1, Hangup: 1, Deliver: 2, Gap: 2, Fork: 2, Changed: 2, Finished: 2}

@@ -12,7 +12,9 @@ from tests.fuzz.core import fuzz_core
 from tests.fuzz.decoding import fuzz_decoding
 from tests.fuzz.files import fuzz_data_dir, fuzz_events_file
 from tests.fuzz.framing import fuzz_framing
+from tests.fuzz.logfile import fuzz_log_file
 from tests.fuzz.options import fuzz_options
+from tests.fuzz.structured import fuzz_frames, fuzz_messages
 
 CORPUS = Path(__file__).with_name("corpus")
 
@@ -45,10 +47,13 @@ TARGETS = {
     for target in (
         Target("framing", fuzz_framing, 512),
         Target("decoding", fuzz_decoding, 4096),
+        Target("frames", fuzz_frames, 512),
         Target("bodies", fuzz_bodies, 2048),
+        Target("messages", fuzz_messages, 512),
         Target("core", fuzz_core, 1024),
         Target("data-dir", fuzz_data_dir, 512),
         Target("events-file", fuzz_events_file, 1024),
+        Target("log-file", fuzz_log_file, 64),
         Target("options", fuzz_options, 512),
     )
 }

@@ -13,6 +13,7 @@ from tests.core.puppet import FIRST, NETWORK, OWN, message, peer_id
 from tests.fuzz.choices import Choices
 from twisted_p2p.core import wire
 from twisted_p2p.core.actions import Reason
+from twisted_p2p.interfaces import Stream
 from twisted_p2p.sim.signing import cheap_signature
 
 PEERS = [*(peer_id(number) for number in (0x10, 0x20, 0x30, 0x81, 0x90, 0xA0, 0xF0)), OWN]
@@ -38,6 +39,8 @@ class Values:
 
     choices: Choices
     hashes: list[str] = attrs.field(factory=lambda: ["0" * 16])
+    said: dict[Stream, int] = attrs.field(factory=dict)
+    """The newest seq of each stream."""
     invented: int = 0
 
     def frame(self, title: str) -> wire.Frame:
@@ -51,11 +54,21 @@ class Values:
     def bundle(self) -> bytes:
         """A bundle, as it travels."""
         choices = self.choices
-        origin, epoch, seq = self.peer(), choices.pick([7, 7, 7, 8, 9, FIRST, 2**53 - 1]), choices.byte()
-        seq = seq % 16 + 1 if seq < 240 else choices.pick([17, 2**31, 2**52 - 2, 2**52 - 1])
+        origin, epoch = self.peer(), choices.pick([7, 7, 7, 7, 8, 9, FIRST, 2**53 - 1])
+        seq = self._seq((origin, epoch))
         body = b"[%b]" % choices.pick([b"", message(f"{seq}"), message("x" * 200), b"7", b'{"id":1}', b"[[[]]]"])
         sig = cheap_signature(origin, wire.bundle_bytes(NETWORK, origin, epoch, seq, body))
         return wire.bundle_line(origin, epoch, seq, self._perhaps_bad(sig), body)
+
+    def _seq(self, stream: Stream) -> int:
+        """Mostly the next one, or one near it."""
+        following, way = self.said.get(stream, 0) + 1, self.choices.byte()
+        if way >= 240:
+            return self.choices.pick([2**31, 2**52 - 2, 2**52 - 1])
+        if way < 160:
+            self.said[stream] = following
+            return following
+        return max(1, following + way % 16 - 8)
 
     def peer(self) -> str:
         """An id; one in eight is of somebody whom nobody has ever heard of."""
@@ -148,4 +161,3 @@ _MAKERS: dict[type, Callable[[Values, Any], Any]] = {
     inspect.StructType: Values._struct,
 }
 """By the kind of the type."""
-

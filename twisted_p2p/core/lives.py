@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import attrs
+import msgspec
 
 from twisted_p2p.core.antientropy import AntiEntropy
 from twisted_p2p.core.broadcast import Spread
@@ -12,8 +13,9 @@ from twisted_p2p.core.link import Address
 from twisted_p2p.core.membership import Membership
 from twisted_p2p.core.positions import Positions
 from twisted_p2p.core.turn import Turn
+from twisted_p2p.core.wire import Number, Position
 from twisted_p2p.errors import LogError
-from twisted_p2p.interfaces import IMessageLog, Stream
+from twisted_p2p.interfaces import IMessageLog, Saved, Stream
 
 HOUSEKEEPING = 60.0
 """Seconds between looks at what has become old."""
@@ -25,6 +27,12 @@ _RESTS = "rests "
 """Before a stream's origin and epoch, under which a log keeps since when it rests."""
 _NETWORK = "network "
 """Before the name of its network, under which a log keeps that it is of that one."""
+
+
+def _check(saved: Saved) -> None:
+    """See that it can be said to others. Raises msgspec.ValidationError."""
+    msgspec.convert([(*stream, position) for stream, position in saved.positions.items()], list[Position])
+    msgspec.convert(saved.values, dict[str, Number])
 
 
 @attrs.define(eq=False)
@@ -52,9 +60,18 @@ class Lives:
         """Go on from what the log has kept; whether we were a member, and only need to meet the others again.
 
         Raises:
-            LogError: the log fails, or is of another network.
+            LogError: the log fails, is damaged, or is of another network.
         """
         saved = self.log.load()
+        try:
+            _check(saved)
+            return self._resume(saved, address)
+        except (ValueError, msgspec.MsgspecError) as error:
+            raise LogError(
+                "The log is damaged, it holds what no peer has kept: move it away, and a new one is begun."
+            ) from error
+
+    def _resume(self, saved: Saved, address: Address) -> bool:
         self._claim_log(saved.values)
         is_forgotten = self._was_away(saved.values)
         was_member = bool(saved.values.get("member")) and not is_forgotten

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from twisted_p2p.errors import LogError
 
 BUSY_TIMEOUT = 1.0
@@ -48,6 +50,7 @@ _ADVICE = (
     ("readonly database", "The log {path} is read-only: let this program write it, and the folder that it is in."),
     ("is locked", "Another program holds the log {path}: end that program."),
     ("malformed", "The log {path} is damaged: move it and its -wal file away, and a new one is begun."),
+    ("decode to UTF-8", "The log {path} is damaged: move it and its -wal file away, and a new one is begun."),
     ("not a database", "The log {path} is damaged or no log: move it away, and a new one is begun."),
     ("disk I/O error", "The log {path} can't be read or written: see to the disk that it is on."),
     (
@@ -81,6 +84,9 @@ def ours(path: Path) -> Iterator[None]:
                 text = advice
                 break
         raise LogError(text.replace("{path}", str(path))) from error
+    except (TypeError, ValueError, IndexError, OverflowError, msgspec.MsgspecError) as error:
+        # SQLite holds columns to no type: what is damaged may come out as a value of another one.
+        raise LogError(f"The log {path} is damaged: move it and its -wal file away, and a new one is begun.") from error
 
 
 def connect(path: Path) -> sqlite3.Connection:

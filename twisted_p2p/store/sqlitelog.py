@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import attrs
+import msgspec
 from zope.interface import implementer
 
 from twisted_p2p.core.config import Config
@@ -24,6 +25,8 @@ SLICE_BYTES = 1_048_576
 _ROOM = 1024
 """A full log makes room for its so many-th part at once, which is cheaper than for each bundle that comes."""
 _PAGE = 10_000
+_StreamRow = tuple[str, int, int, int | None, int, int, int]
+_PeerRow = tuple[bytes, bytes | None, float]
 
 
 @attrs.define(eq=False)
@@ -141,20 +144,19 @@ class SqliteLog:
 
     def _recover(self, database: sqlite3.Connection) -> None:
         """Read what is kept in memory."""
-        found = state(database, "last, first, count, size")
+        found = msgspec.convert(state(database, "last, first, count, size"), tuple[int, int, int, int])
         self._totals, self._committed = _Totals(*found), _Totals(*found)
-        for origin, epoch, *held in database.execute(
-            "SELECT origin, epoch, id, position, floor, next, newest FROM streams"
-        ):
-            self._streams[origin, epoch] = _Held(*held)
-            self._names[held[0]] = (origin, epoch)
+        wanted = "SELECT origin, epoch, id, position, floor, next, newest FROM streams"
+        for origin, epoch, name, *held in msgspec.convert(database.execute(wanted).fetchall(), list[_StreamRow]):
+            self._streams[origin, epoch] = _Held(name, *held)  # type: ignore[arg-type]  # position alone may be None
+            self._names[name] = (origin, epoch)
         self._next_id = max(self._names, default=0) + 1
 
     def _saved(self, database: sqlite3.Connection) -> Saved:
         return Saved(
             {stream: held.position for stream, held in self._streams.items() if held.position is not None},
-            database.execute("SELECT record, claim, since FROM peers").fetchall(),
-            dict(database.execute("SELECT name, value FROM kept")),
+            msgspec.convert(database.execute("SELECT record, claim, since FROM peers").fetchall(), list[_PeerRow]),
+            msgspec.convert(dict(database.execute("SELECT name, value FROM kept")), dict[str, int]),
             self._is_whole,
         )
 
