@@ -84,7 +84,7 @@ class Network:
         Raises:
             BadAddress: others can't reach that host.
         """
-        if host in ("", "0.0.0.0", "::"):
+        if host in ("", "0.0.0.0", "::"):  # noqa: S104  # refused, not bound
             raise BadAddress(f"Others can't reach {host!r}; give an address of this machine.")
         interface = "127.0.0.1" if host == "localhost" else host
         self._settings: dict[str, Any] = {

@@ -33,7 +33,7 @@ PORT = 5050
 GENESIS = ("127.0.0.1", PORT)
 NETWORK = "p2p"
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
-_ANY_HOST = ("0.0.0.0", "::")
+_ANY_HOST = ("0.0.0.0", "::")  # noqa: S104  # refused without --advertise, not bound
 _ACCESS = ("network-key-file", "allow", "deny")
 """Options with files that are read again on SIGHUP."""
 _PIDFILE = "twistd.pid"  # twistd's own default

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib
 import os
 import sys
 from pathlib import Path
@@ -31,7 +32,7 @@ def main() -> int:
         import atheris
 
         with atheris.instrument_imports(include=["twisted_p2p"]):
-            import tests.fuzz.targets
+            importlib.import_module("tests.fuzz.targets")
     from tests.fuzz.targets import TARGETS
     from tests.fuzz.watch import Watch
 

@@ -19,7 +19,7 @@ from tests.fuzz.watch import Watch
 from twisted_p2p import messages
 from twisted_p2p.core import wire
 
-RUNS = {"framing": 1500, "decoding": 3000, "frames": 1000, "bodies": 3000, "messages": 300, "core": 60}
+RUNS = {"framing": 1500, "decoding": 3000, "frames": 1000, "bodies": 3000, "messages": 300, "core": 300}
 """New inputs of a target, for two seconds or less of each; of any other target 100."""
 
 

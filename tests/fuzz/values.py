@@ -1,4 +1,4 @@
-"""Frames from decisions: any that the wire format allows, made of what its types say, with values that mean something."""
+"""Frames from decisions: any that the wire format allows, with values that mean something to the peer that reads."""
 
 from __future__ import annotations
 

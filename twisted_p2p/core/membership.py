@@ -223,7 +223,7 @@ class Membership:
     # --- our own record
 
     def introduce(self, host: str, port: int, state: str = ALIVE, above: int = 0) -> None:
-        """Make and sign a record of ourselves; its incarnation is the time in ms, or more to exceed `above`, if that can be."""
+        """Make and sign a record of ourselves; its incarnation is the time in ms, or more to exceed `above`."""
         peer, incarnation = self.signer.peer, min(max(int(self.turn.now * 1000), above + 1), HIGHEST)
         sig = self.signer.sign(wire.record_bytes(self.network, peer, incarnation, state, host, port, ""))
         self.own = Record(peer, incarnation, "left" if state == LEFT else "alive", host, port, sig)

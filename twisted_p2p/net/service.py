@@ -93,7 +93,7 @@ class Settings:
     def __attrs_post_init__(self) -> None:
         if not re.fullmatch("[!-~]{1,64}", self.network):
             raise BadNetworkName()
-        if self.interface in ("", "0.0.0.0", "::") and self.advertise is None:
+        if self.interface in ("", "0.0.0.0", "::") and self.advertise is None:  # noqa: S104  # refused, not bound
             raise BadAddress(
                 f"Nobody can dial {self.interface or 'an empty address'}: say with advertise where we are."
             )
@@ -205,7 +205,8 @@ class PeerService(MultiService):
             signer=self._signer,
             verifier=self._verifier,
             log=self.message_log,
-            rng=random.Random(random.SystemRandom().getrandbits(64)),
+            # Nobody is to foresee nonces, nor whom we draw.
+            rng=random.SystemRandom(),
             history=self.settings.history,
             access=self._access,
         )
