@@ -160,6 +160,8 @@ class Shell:
             self.now = max(self.now, wake)
             self._end_dials()
             self.perform(self.core.wake(self.now))
+            # What rests for twice the retention is forgotten, and may come again.
+            self._next = {stream: seq for stream, seq in self._next.items() if self.core.positions.knows(stream)}
         assert wakes <= RATE * (self.now - began) + RATE, f"{wakes} wakes in {self.now - began:g} s"
         self.now = end
         self._end_dials()
