@@ -263,6 +263,21 @@ class InventedStreamsTests(StageCase):
         self.assertIs(line.ended.reason, Reason.BAD_FRAME)
         self.assertEqual(self.stage.core.antientropy._compared, {})
 
+    def test_comparison_that_ends_beyond(self) -> None:
+        """So does one whose last page goes beyond: nothing is done with what it said."""
+        self.stage = Stage(attrs.evolve(LAN, max_streams=1000))
+        first = self.stage.meet(Puppet(0x10), baseline=False)
+        first.become_neighbour()
+        first.send(wire.Digest("streams", {"1": "0" * 16}))
+        later = self.stage.befriend(Puppet(0x11))
+        self.stage.pass_time(2 * LAN.sync_interval)
+        later.send(wire.Roots("0" * 16, "0" * 16))
+        for line in (first, later):
+            line.send(wire.Positions(invented(1001), [1]))
+            assert line.ended is not None
+            self.assertIs(line.ended.reason, Reason.BAD_FRAME)
+        self.assertEqual((self.stage.core.catchup.wants, self.stage.core.overlay.active), ({}, {}))
+
     def test_many_keys(self) -> None:
         """Bundles by ever more invented origins are dropped once the positions are full; known streams go on."""
         line = self.hostile(max_streams=10)

@@ -18,11 +18,11 @@ from twisted_p2p.sim.signing import cheap_signature
 CONFIGS = (SMALL, SMALL, SMALL, SAMPLE)
 TIMES = (0.0, 0.05, 0.3, 1.0, 1.0, 3.0, 7.0, 20.0, 60.0, 700.0, 2_500.0)
 """Seconds that pass in one step; the last ones are beyond retention and the memory of the departed."""
-STORM = 200
+STORM = 150
 """Frames in a storm: more than any table may keep of them."""
 LINES_MAX = 1_500
 """Lines in one input: what is beyond takes time, and shows no more."""
-LOOK_EACH = 24
+LOOK_EACH = 40
 """Steps from one look at all tables to the next."""
 
 
@@ -274,5 +274,5 @@ def fuzz_core(data: bytes) -> None:
         if steps % LOOK_EACH == 0:
             shell.check_tables()
     shell.check_tables()
-    shell.pass_time(30.0)
+    shell.pass_time(10.0)
     shell.check_tables()

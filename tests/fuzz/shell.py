@@ -55,13 +55,13 @@ SMALL = attrs.evolve(
 """Bounds that an input of a few hundred lines reaches."""
 SAMPLE = attrs.evolve(SMALL, max_known=8)
 
-ROOM = 300
+ROOM = 90
 """Entries that any table may have beside what the settings say; a storm of one kind of frame brings more."""
 REPEATS = 20
 """Wakes without any time between them: what is called at once, and again, would never let the reactor go on."""
 RATE = 200
 """Wakes a second, and as many beside."""
-WAKES = 250
+WAKES = 100
 """Wakes of one step in time; then it is cut short, as by a machine that stands still."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections import deque
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import msgspec
 
 _TABLES = (dict, list, set, frozenset, deque, tuple)
 _RAW = 64
+_PLAIN = frozenset([str, bytes, int, float, bool, type(None)])
 
 
 def memory(value: Any) -> int:
@@ -56,9 +58,13 @@ def tables(root: Any, package: str) -> Iterator[tuple[str, int]]:
 
 
 def _attributes(item: Any) -> list[str]:
-    if attrs.has(type(item)):
-        return [field.name for field in attrs.fields(type(item))]
-    return [*vars(item)] if hasattr(item, "__dict__") else []
+    fields = _fields(type(item))
+    return fields or ([*vars(item)] if hasattr(item, "__dict__") else [])
+
+
+@functools.cache
+def _fields(kind: type) -> list[str]:
+    return [field.name for field in attrs.fields(kind)] if attrs.has(kind) else []
 
 
 def _within(value: Any, label: str) -> Iterator[Any]:
@@ -69,4 +75,5 @@ def _within(value: Any, label: str) -> Iterator[Any]:
     if not isinstance(value, tuple):
         yield label, len(value)
     for item in value.values() if isinstance(value, dict) else value:
-        yield from _within(item, f"{label}[]")
+        if type(item) not in _PLAIN:
+            yield from _within(item, f"{label}[]")

@@ -391,22 +391,22 @@ class AntiEntropy:
         sync, comparison = self._syncs.get(link.id), self._compared.get(link.id)
         if sync is not None:
             sync.heard.update(told)
-            self._bound(link, sync.heard)
-            if not frame.more and sync.told is not None:
+            if self._is_bounded(link, sync.heard) and not frame.more and sync.told is not None:
                 self._go_live(link, sync)
         elif comparison is not None and comparison.looks:
             comparison.told.update(told)
-            self._bound(link, comparison.told)
             comparison.buckets = frame.buckets
-            if not frame.more:
+            if self._is_bounded(link, comparison.told) and not frame.more:
                 self._looked(link, comparison)
         elif link.is_neighbour:
             self._behind(link, told)
 
-    def _bound(self, link: Link, told: dict[Stream, int]) -> None:
-        """Nobody can be at more positions than anybody may keep."""
+    def _is_bounded(self, link: Link, told: dict[Stream, int]) -> bool:
+        """Nobody can be at more positions than anybody may keep; the link of who says so ends."""
         if len(told) > self.turn.config.max_streams:
             self.links.hang_up(link, Reason.BAD_FRAME)
+            return False
+        return True
 
     def _looked(self, link: Link, comparison: Comparison) -> None:
         """A look is complete. A stream of ours that a differing bucket of theirs does not name is at 1 there."""
