@@ -111,6 +111,7 @@ class BanTests(ConductCase):
             self.offend(Puppet(number), 3)
             self.stage.pass_time(1)
         self.assertEqual([self.refusal(Puppet(number)) for number in (1, 2, 3, 4)], ["", "", "banned", "banned"])
+        self.assertEqual([*self.stage.core.conduct._terms], [Puppet(number).peer for number in (2, 3, 4)])
 
 
 class AddressTests(ConductCase):

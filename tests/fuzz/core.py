@@ -9,13 +9,13 @@ import attrs
 from tests.core.puppet import FIRST, NETWORK, OWN, message
 from tests.fuzz.choices import Choices
 from tests.fuzz.mutation import mutated
-from tests.fuzz.shell import SAMPLE, SMALL, End, Shell
+from tests.fuzz.shell import LENIENT, SAMPLE, SMALL, End, Shell
 from tests.fuzz.values import HOSTS, PEERS, TITLES, Values
 from twisted_p2p.core import wire
 from twisted_p2p.core.actions import Reason
 from twisted_p2p.sim.signing import cheap_signature
 
-CONFIGS = (SMALL, SMALL, SMALL, SAMPLE)
+CONFIGS = (LENIENT, SMALL, LENIENT, SAMPLE)
 TIMES = (0.0, 0.05, 0.3, 1.0, 1.0, 3.0, 7.0, 20.0, 60.0, 700.0, 2_500.0)
 """Seconds that pass in one step; the last ones are beyond retention and the memory of the departed."""
 STORM = 150
@@ -179,6 +179,14 @@ class Play:
         title = self.choices.pick(TITLES)
         return wire.encode(self.values.frame(title)) if title != "#BROADCAST" else self.values.bundle()
 
+    def offend(self) -> None:
+        """Some peers, each with a key of its own, break the rules again and again."""
+        salt = self.choices.byte()
+        for number in range(6):
+            for _ in range(3):
+                end = self.shell.connect(f"{salt:02x}{number:062x}", self.choices.pick(HOSTS))
+                self.send(end, [b"[]"])
+
     def pass_time(self) -> None:
         """Time passes."""
         self.shell.pass_time(self.choices.pick(TIMES))
@@ -247,6 +255,7 @@ STEPS: tuple[Callable[[Play], None], ...] = (
     Play.answer,
     Play.answer,
     Play.storm,
+    Play.offend,
     Play.pass_time,
     Play.pass_time,
     Play.stand_still,

@@ -14,6 +14,7 @@ import msgspec
 from tests.fuzz.choices import Choices
 from twisted_p2p.errors import DataDirError
 from twisted_p2p.eventsfile import last_cursor, lines_backwards, whole_size
+from twisted_p2p.store.bans import BansFile
 from twisted_p2p.store.datadir import DataDir
 
 NAMES = ("version", "key", "lock", "version.new", "key.new", "messages.sqlite", "other")
@@ -50,6 +51,24 @@ def fuzz_data_dir(data: bytes) -> None:
         again = DataDir.open(folder)
         assert again.signer.peer == opened.signer.peer
         again.close()
+
+
+def fuzz_bans_file(data: bytes) -> None:
+    """The file of bans: it is read and written as it was, or a DataDirError of one line says which line is none."""
+    with scratch() as folder:
+        file = BansFile(folder / "bans")
+        file.path.write_bytes(data)
+        try:
+            bans = file.read()
+            file.write(bans)
+        except DataDirError as error:
+            assert str(error).isprintable(), str(error)
+            return
+        again = file.read()
+        assert [(ban.subject, ban.reason) for ban in again] == [(ban.subject, ban.reason) for ban in bans]
+        for ban in again:
+            assert file.lift(ban.subject) or ban.subject in {other.subject for other in again}
+        assert file.read() == []
 
 
 def fuzz_events_file(data: bytes) -> None:

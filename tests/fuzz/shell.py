@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import attrs
@@ -12,6 +13,7 @@ from twisted_p2p.core import wire
 from twisted_p2p.core.actions import (
     Action,
     Actions,
+    Banned,
     Bundle,
     Changed,
     Deliver,
@@ -20,10 +22,12 @@ from twisted_p2p.core.actions import (
     Fork,
     Gap,
     Hangup,
+    Pause,
     Reason,
     Write,
 )
 from twisted_p2p.core.config import LAN, Config
+from twisted_p2p.core.link import Purpose
 from twisted_p2p.core.peer import PeerCore
 from twisted_p2p.core.streamlog import MemoryLog
 from twisted_p2p.sim.signing import CheapSigner, CheapVerifier
@@ -33,6 +37,8 @@ SMALL = attrs.evolve(
     active_target=2,
     active_max=4,
     max_links=10,
+    max_links_host=6,
+    max_links_group=8,
     max_streams=40,
     max_epochs=4,
     max_peers=12,
@@ -51,9 +57,13 @@ SMALL = attrs.evolve(
     retention_bytes=20_000,
     retention_age=600.0,
     departed_keep=1_200.0,
+    penalties_max=8,
+    bans_max=4,
 )
 """Bounds that an input of a few hundred lines reaches."""
-SAMPLE = attrs.evolve(SMALL, max_known=8)
+LENIENT = attrs.evolve(SMALL, penalty_half_life=0.01)
+"""The same, where nobody is banned, and so everybody may go on."""
+SAMPLE = attrs.evolve(LENIENT, max_known=8)
 
 ROOM = 90
 """Entries that any table may have beside what the settings say; a storm of one kind of frame brings more."""
@@ -192,6 +202,11 @@ class Shell:
             end = self.ends[action.link]
             assert not end.hung_up, "one end for a link"
             end.hung_up = True
+        elif isinstance(action, Pause):
+            assert 0 < action.seconds < math.inf
+            assert action.link in self.ends
+        elif isinstance(action, Banned):
+            assert action.until > self.now and action.subject
         elif isinstance(action, Dial):
             assert action.dial > self._dialled and action.timeout > 0
             assert action.host and 0 < action.port < 65536
@@ -248,6 +263,9 @@ class Shell:
         epochs = self.core.positions._epochs
         # Our own streams are begun by nobody but ourselves.
         assert len(self.core.positions) <= config.max_streams + len(epochs.get(OWN, ()))
+        conduct = self.core.conduct
+        assert len(conduct.banned) <= config.bans_max
+        assert max(len(conduct._points), len(conduct._terms)) <= config.penalties_max
         for origin, streams in epochs.items():
             assert origin == OWN or len(streams) <= config.max_epochs
         assert len(self.core.membership.entries) <= (config.max_known + 1 if config.max_known else config.max_peers)
@@ -255,11 +273,11 @@ class Shell:
         held = [*spread._early.values()]
         assert sum(map(len, held)) == spread.early_count <= config.early_max
         assert spread._early_bytes <= config.early_bytes
-        assert len(self.core.links.by_id) <= config.max_links
+        assert sum(link.purpose is Purpose.INBOUND for link in self.core.links.by_id.values()) <= config.max_links
         assert len(self.log) <= config.retention_count + config.max_streams
 
 
-_ORDER = {Write: 0, Dial: 1, Hangup: 1, Deliver: 2, Gap: 2, Fork: 2, Changed: 2, Finished: 2}
+_ORDER = {Write: 0, Dial: 1, Hangup: 1, Pause: 1, Deliver: 2, Gap: 2, Fork: 2, Changed: 2, Banned: 2, Finished: 2}
 BOUNDS = {
     "Turn.counts": 120,
     "BucketDigest._keys": 256,

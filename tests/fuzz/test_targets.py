@@ -66,6 +66,10 @@ class CorpusTests(SynchronousTestCase):
         """A data directory opens, or it is said in one line why not."""
         self.run_target("data-dir")
 
+    def test_bans_file(self) -> None:
+        """Bans are read and written again, or it is said which line is none."""
+        self.run_target("bans-file")
+
     def test_events_file(self) -> None:
         """The end of a file of events is found whatever is in it."""
         self.run_target("events-file")

@@ -58,8 +58,10 @@ class FileTests(FileCase):
         """What a user has written: empty lines and comments are skipped, what is no ban is told with its line."""
         self.file.path.write_text(f"# mine\n\n{PEER} 2096-10-02T07:06:40+00:00 manual\n")
         self.assertEqual(self.file.read(), [Banned(PEER, FAR, "manual")])
-        for line in ("x", "a b c", f"{PEER} tomorrow flooding", f"{PEER} 9999-99-99 flooding", "\xff \xff \xff"):
-            self.file.path.write_text(f"# mine\n{line}\n")
+        last, foreign = f"{PEER} 9999-12-31T23:59:59-14:00 flooding", "é 2096-10-02T07:06:40+00:00 manual"
+        wrong = ("x", "a b c", f"{PEER} tomorrow flooding", f"{PEER} 9999-99-99 flooding", "\xff \xff \xff")
+        for line in (*wrong, last, foreign):
+            self.file.path.write_text(f"# mine\n{line}\n", encoding="utf-8")
             error = self.assertRaises(DataDirError, self.file.read)
             self.assertIn("Line 2 of ", str(error))
 

@@ -81,6 +81,8 @@ class Conduct:
         term = min(2 * last, config.ban_max) if is_again else config.ban_time
         if len(self.banned) >= config.bans_max and subject not in self.banned:
             del self.banned[min(self.banned, key=self.banned.__getitem__)]
+        if len(self._terms) >= config.penalties_max and subject not in self._terms:
+            del self._terms[min(self._terms, key=lambda held: self._terms[held][1])]
         self._terms[subject] = term, now + term
         self.banned[subject] = now + term
         self.turn.counts["bans"] += 1

@@ -40,7 +40,10 @@ class BansFile:
     def _ban(self, number: int, line: str) -> Banned:
         try:
             subject, until, reason = line.split()
-            return Banned(subject, datetime.fromisoformat(until).timestamp(), reason)
+            ban = Banned(subject, datetime.fromisoformat(until).timestamp(), reason)
+            # What can be read need not be what can be written.
+            ban_line(ban).encode("ascii")
+            return ban
         except (ValueError, OverflowError):
             raise DataDirError(f"Line {number} of {self.path} is no ban: take it out, or mend it.") from None
 
