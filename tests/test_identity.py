@@ -1,10 +1,12 @@
 """Who a peer is: only the holder of a key signs for it, and a check never raises."""
 
+import base64
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nacl.signing import SigningKey
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -40,6 +42,19 @@ class IdentityTests(SynchronousTestCase):
         self.assertEqual(self.signer.peer, PUBLIC)
         self.assertEqual(self.signer.sign(b""), SIGNED_EMPTY)
         self.assertTrue(self.verifier.verify(PUBLIC, b"", SIGNED_EMPTY))
+
+    def test_secret_is_not_shown(self) -> None:
+        """Whoever prints a signer, or logs a failure with all variables, does not print its key."""
+        signer = self.signer
+        try:
+            raise ValueError(f"{signer} failed")
+        except ValueError:
+            shown = repr([frame[3] for frame in Failure(captureVars=True).frames])
+        seed = bytes.fromhex(SECRET)
+        self.assertIn("Ed25519Signer", shown)
+        for text in (repr(signer), str(signer), shown):
+            for form in (SECRET, SECRET.upper(), repr(seed)[2:-1], base64.b64encode(seed).decode()[:-1]):
+                self.assertNotIn(form, text)
 
     def test_fit_the_wire(self) -> None:
         """A real id and a real signature are what the wire format allows."""

@@ -17,7 +17,7 @@ _CACHED_KEYS = 10_000
 class Ed25519Signer:
     """A private key, in memory; `_key` makes it a given one."""
 
-    _key: SigningKey = attrs.field(factory=SigningKey.generate)
+    _key: SigningKey = attrs.field(factory=SigningKey.generate, repr=False)
     peer: str = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:

@@ -1,5 +1,6 @@
 """The shell of a peer: time, connections and the end, without sockets."""
 
+import random
 from __future__ import annotations
 
 import errno
@@ -83,6 +84,10 @@ class StartTests(ServiceCase):
     def test_interface(self) -> None:
         """It is a shell, as the interface says."""
         self.assertTrue(verifyObject(IPeerShell, self.one))
+
+    def test_chance(self) -> None:
+        """Nobody can foresee its nonces, nor whom it draws, from those that he has seen."""
+        self.assertIsInstance(self.one.core.turn.rng, random.SystemRandom)
 
     def test_listens(self) -> None:
         """It listens on its port and interface, and others reach it there."""
