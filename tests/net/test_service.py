@@ -1,9 +1,9 @@
 """The shell of a peer: time, connections and the end, without sockets."""
 
-import random
 from __future__ import annotations
 
 import errno
+import random
 
 from twisted.internet.error import CannotListenError, ConnectBindError
 from twisted.internet.testing import MemoryReactorClock, RaisingMemoryReactor
