@@ -12,6 +12,8 @@ from twisted_p2p.core import wire
 from twisted_p2p.core.actions import Kind
 from twisted_p2p.core.config import LAN
 from twisted_p2p.core.streamlog import MemoryLog
+from twisted_p2p.errors import LogError
+from twisted_p2p.interfaces import Saved
 from twisted_p2p.sim.signing import CheapSigner
 
 ALICE, BOB, CAROL = Puppet(0x10), Puppet(0x20), Puppet(0x30)
@@ -63,6 +65,36 @@ class MemberTests(ResumeCase):
         self.assertEqual([record.peer for record in members.departed()], [CAROL.peer])
         self.assertEqual((positions.of(BOB.stream), positions.of((OWN, self.epoch))), (3, 3))
         self.assertEqual({peer for _, peer in stage.told(Kind.JOINED)}, {ALICE.peer, BOB.peer})
+
+    def test_damaged(self) -> None:
+        """A log that holds what nobody can have kept is an error that says so, whatever of it that is."""
+
+        @attrs.frozen
+        class Damaged:
+            """What a log gives out of a damaged file."""
+
+            saved: Saved
+
+            def load(self) -> Saved:
+                """It."""
+                return self.saved
+
+            def keep(self, name: str, value: int | None) -> None:
+                """Nothing of this is kept."""
+
+        good = (b"{}", None, 0.0)
+        for saved in (
+            Saved({("x", 1): 1}),
+            Saved({ALICE.stream: 2**60}),
+            Saved({ALICE.stream: 0}),
+            Saved(values={"epoch": -1}),
+            Saved(values={"member": 2**60}),
+            Saved(values={"member": 1, "rests x y": 1}),
+            Saved(values={"member": 1}, peers=[good]),
+            Saved(values={"member": 1}, peers=[(b"\xff", None, 0.0)]),
+        ):
+            error = self.assertRaises(LogError, Stage, joined=False, log=Damaged(saved))
+            self.assertIn("damaged", str(error))
 
     def test_incarnation(self) -> None:
         """Its record is above its last one, also when its clock was set back."""

@@ -1,5 +1,6 @@
 """The durable log: what it keeps through crashes, and what it says when its disk fails."""
 
+import contextlib
 import os
 import shutil
 import sqlite3
@@ -444,6 +445,36 @@ class FailureTests(Case):
         self.damaged(self.path, 4096)
         for _ in range(2):
             self.fails(SqliteLog(self.path, LAN).load, "is damaged", "move it")
+
+    def test_damaged_values(self) -> None:
+        """So is a value of another type, which SQLite does not mind, and text that is none."""
+        changes = (
+            "UPDATE streams SET floor = 'x'",
+            "UPDATE streams SET origin = CAST(x'ff' AS TEXT)",
+            "UPDATE state SET last = 'x'",
+            "UPDATE state SET boot = CAST(x'ff' AS TEXT)",
+            "INSERT INTO kept VALUES ('x', 'y')",
+            "INSERT INTO peers VALUES ('x', 7, NULL, 0)",
+        )
+        for number, change in enumerate(changes):
+            path = self.folder / f"{number}"
+            filled(self.opened(path=path), A, 1, 5).close()
+            with contextlib.closing(sqlite3.connect(path)) as database:
+                database.execute(change)
+                database.commit()
+            for _ in range(2):
+                self.fails(SqliteLog(path, LAN).load, "is damaged", "move it")
+
+    def test_damaged_entry(self) -> None:
+        """A value of another type that is met later is damage, too."""
+        log = filled(self.opened(), A, 1, 5)
+        log.close()
+        with contextlib.closing(sqlite3.connect(self.path)) as database:
+            database.execute("UPDATE entries SET line = 7 WHERE seq = 3")
+            database.commit()
+        log = self.opened()
+        self.fails(lambda: log.read(A, 1, MUCH), "is damaged")
+        self.fails(lambda: log.entries(0, MUCH), "is damaged")
 
     def test_damaged_beneath(self) -> None:
         """Damage that is met later is an error when it is met, each time; what is not concerned goes on."""

@@ -59,6 +59,11 @@ class _Totals:
         return _Totals(self.last, self.first, self.count, self.size)
 
 
+def _totals_of(database: sqlite3.Connection) -> _Totals:
+    found = state(database, "last, first, count, size")
+    return _Totals(*msgspec.convert(found, tuple[int, int, int, int]))
+
+
 # Its arguments are checked once; to run converters and validators whenever a turn sets something costs too much.
 @implementer(IMessageLog)
 @attrs.define(eq=False, on_setattr=attrs.setters.NO_OP)
@@ -132,6 +137,7 @@ class SqliteLog:
         try:
             with ours(self.path):
                 self._database = connect(self.path)
+                _totals_of(self._database)  # before anything is noted in a file that is damaged
                 if not self._is_open:
                     self._is_whole = life.begin(self._database, self.boot_id(), self.synchronous)
                 self._is_open = True
@@ -144,8 +150,7 @@ class SqliteLog:
 
     def _recover(self, database: sqlite3.Connection) -> None:
         """Read what is kept in memory."""
-        found = msgspec.convert(state(database, "last, first, count, size"), tuple[int, int, int, int])
-        self._totals, self._committed = _Totals(*found), _Totals(*found)
+        self._totals, self._committed = _totals_of(database), _totals_of(database)
         wanted = "SELECT origin, epoch, id, position, floor, next, newest FROM streams"
         for origin, epoch, name, *held in msgspec.convert(database.execute(wanted).fetchall(), list[_StreamRow]):
             self._streams[origin, epoch] = _Held(name, *held)  # type: ignore[arg-type]  # position alone may be None
