@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from ipaddress import ip_network
 
 import attrs
 
 from tests.core.puppet import FIRST, NETWORK, OWN, message
 from tests.fuzz.choices import Choices
 from tests.fuzz.mutation import mutated
-from tests.fuzz.shell import LENIENT, SAMPLE, SMALL, End, Shell
+from tests.fuzz.shell import BINDING, LENIENT, SAMPLE, SMALL, End, Shell
 from tests.fuzz.values import HOSTS, PEERS, TITLES, Values
 from twisted_p2p.core import wire
+from twisted_p2p.core.access import Access, PeerList, Role, admission, derive_key
 from twisted_p2p.core.actions import Reason
 from twisted_p2p.sim.signing import cheap_signature
 
@@ -20,6 +22,8 @@ TIMES = (0.0, 0.05, 0.3, 1.0, 1.0, 3.0, 7.0, 20.0, 60.0, 700.0, 2_500.0)
 """Seconds that pass in one step; the last ones are beyond retention and the memory of the departed."""
 STORM = 150
 """Frames in a storm: more than any table may keep of them."""
+KEY = derive_key(b"a key of the network", NETWORK)
+RANGES = [ip_network(text) for text in ("10.0.1.0/24", "10.0.1.16/32", "127.0.0.0/8", "::1/128")]
 LINES_MAX = 1_500
 """Lines in one input: what is beyond takes time, and shows no more."""
 LOOK_EACH = 40
@@ -35,6 +39,8 @@ class Play:
     values: Values
     lines: int = 0
     """So many have been sent."""
+    has_key: bool = False
+    """Whether those who come have the network's key."""
 
     def end(self) -> End | None:
         """One of the connections that are there."""
@@ -84,7 +90,10 @@ class Play:
             return
         record, nonce = self.values.record(end.peer, self.choices.below(4)), f"{end.number:032x}"
         sample = self.shell.config.max_known > 0
-        hello = wire.Hello(wire.VERSION, NETWORK, record, nonce, not self.choices.chance(3), sample)
+        is_giver = not self.choices.chance(3)
+        role = Role.DIALLER if end.is_inbound else Role.DIALLED
+        proof = admission(KEY, role, end.peer, OWN, f"exporter {BINDING.hex()}") if self.has_key else ""
+        hello = wire.Hello(wire.VERSION, NETWORK, record, nonce, is_giver, sample, proof)
         self.send(end, [wire.encode(hello)])
         if not secured and end.nonce:
             data = wire.proof_bytes(NETWORK, end.peer, OWN, end.nonce, nonce)
@@ -231,6 +240,23 @@ class Play:
         if self.choices.chance(8):
             self.shell.perform(self.shell.core.leave(self.shell.now))
 
+    def admit(self) -> None:
+        """The user changes the network's key, or the lists; most of those who come know the key."""
+        if not self.choices.chance(4):
+            return
+        self.has_key = self.choices.chance(2)
+        keys = (KEY,) if self.has_key != self.choices.chance(4) else ()
+        peers, ranges = [self.choices.pick(PEERS)], [self.choices.pick(RANGES)]
+        access = self.choices.pick(
+            [
+                Access(keys),
+                Access(keys),
+                Access(keys, deny=PeerList.of(peers, ranges)),
+                Access(keys, allow=PeerList.of(peers, ranges)),
+            ]
+        )
+        self.shell.perform(self.shell.core.admit(access, self.shell.now))
+
     def restart(self) -> None:
         """The process ends, and a new one goes on with its log; in most cases not yet."""
         if self.choices.chance(8):
@@ -266,7 +292,12 @@ STEPS: tuple[Callable[[Play], None], ...] = (
     Play.join,
     Play.leave,
     Play.restart,
+    Play.admit,
+    Play.meet,
+    Play.say_bundles,
+    Play.answer,
 )
+"""32 of them: a new one takes the place of one that is there twice, so that inputs that are kept mean what they did."""
 
 
 def fuzz_core(data: bytes) -> None:

@@ -24,6 +24,7 @@ from twisted_p2p.core.actions import (
     Hangup,
     Pause,
     Reason,
+    Refused,
     Write,
 )
 from twisted_p2p.core.config import LAN, Config
@@ -67,6 +68,7 @@ SAMPLE = attrs.evolve(LENIENT, max_known=8)
 
 ROOM = 90
 """Entries that any table may have beside what the settings say; a storm of one kind of frame brings more."""
+BINDING = b"what only one connection has"
 REPEATS = 20
 """Wakes without any time between them: what is called at once, and again, would never let the reactor go on."""
 RATE = 200
@@ -86,6 +88,8 @@ class End:
     hung_up: bool = False
     nonce: str = ""
     """Of the core's HELLO."""
+    is_inbound: bool = True
+    """Whether the other end has dialled."""
 
 
 @attrs.define(eq=False)
@@ -137,10 +141,10 @@ class Shell:
         if dial is not None:
             del self.dials[dial]
         self._numbers += 1
-        end = self.ends[self._numbers] = End(self._numbers, peer)
-        self.perform(self.core.link_up(end.number, dial, self.now, host))
+        end = self.ends[self._numbers] = End(self._numbers, peer, is_inbound=dial is None)
+        self.perform(self.core.link_up(end.number, dial, self.now, host, secured))
         if secured and not end.hung_up:
-            self.perform(self.core.link_secured(end.number, peer, self.now))
+            self.perform(self.core.link_secured(end.number, peer, self.now, BINDING))
         return end
 
     def fail(self, dial: int, reason: Reason) -> None:
@@ -277,7 +281,19 @@ class Shell:
         assert len(self.log) <= config.retention_count + config.max_streams
 
 
-_ORDER = {Write: 0, Dial: 1, Hangup: 1, Pause: 1, Deliver: 2, Gap: 2, Fork: 2, Changed: 2, Banned: 2, Finished: 2}
+_ORDER = {
+    Write: 0,
+    Dial: 1,
+    Hangup: 1,
+    Pause: 1,
+    Deliver: 2,
+    Gap: 2,
+    Fork: 2,
+    Changed: 2,
+    Banned: 2,
+    Refused: 2,
+    Finished: 2,
+}
 BOUNDS = {
     "Turn.counts": 120,
     "BucketDigest._keys": 256,

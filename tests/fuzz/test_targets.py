@@ -34,7 +34,10 @@ class CorpusTests(SynchronousTestCase):
             try:
                 target.call(data)
             except Exception as error:
-                raise AssertionError(f"{name} fails with the input {data!r}") from error
+                file = Path(self.mktemp()).absolute()
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(data)
+                raise AssertionError(f"To see it again: python -m tests.fuzz {name} --replay {file}") from error
 
     def test_framing(self) -> None:
         """Lines are the same however their bytes are cut into reads (rows 1 to 3)."""
@@ -140,6 +143,7 @@ class SharpTests(SynchronousTestCase):
                 line = wire.encode(values.frame(title))
                 self.assertIn(title.encode(), line)
                 self.assertIsNotNone(wire.decode(line))
+        self.assertEqual(len(STEPS), 32)
         for step in STEPS:
             choices = Choices(b"\x01" * 400)
             shell = Shell(SMALL)

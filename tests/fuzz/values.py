@@ -135,7 +135,7 @@ class Values:
 
 _TEXTS: dict[str, Callable[[Values], str]] = {
     r"^[0-9a-f]{64}\Z": Values.peer,
-    r"^(?:[0-9a-f]{64})?\Z": lambda values: "" if values.choices.chance(2) else values.peer(),
+    r"^(?:[0-9a-f]{64})?\Z": lambda values: values.peer() if values.choices.chance(4) else "",
     r"^[0-9a-f]{128}\Z": lambda values: "0" * 128,
     r"^[0-9a-f]{32}\Z": lambda values: f"{values.choices.byte():032x}",
     r"^[0-9A-Za-z._:%-]{1,253}\Z": lambda values: values.choices.pick(HOSTS),
