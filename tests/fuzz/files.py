@@ -11,8 +11,12 @@ from pathlib import Path
 
 import msgspec
 
+from tests.core.puppet import OWN
 from tests.fuzz.choices import Choices
-from twisted_p2p.errors import DataDirError
+from tests.fuzz.values import HOSTS
+from twisted_p2p.accessfiles import AccessFiles
+from twisted_p2p.core.access import KEYS_MAX
+from twisted_p2p.errors import AccessError, DataDirError
 from twisted_p2p.eventsfile import last_cursor, lines_backwards, whole_size
 from twisted_p2p.store.bans import BansFile
 from twisted_p2p.store.datadir import DataDir
@@ -69,6 +73,31 @@ def fuzz_bans_file(data: bytes) -> None:
         for ban in again:
             assert file.lift(ban.subject) or ban.subject in {other.subject for other in again}
         assert file.read() == []
+
+
+def fuzz_access_files(data: bytes) -> None:
+    """The network's keys, or a list of peers: it is read, or an AccessError of one line says what is wrong.
+
+    Of a key that line says nothing.
+    """
+    choices = Choices(data)
+    is_key, times, content = choices.chance(2), choices.pick((1, 1, 1, 400)), choices.rest()
+    with scratch() as folder:
+        file = folder / "file"
+        file.write_bytes(content * times)
+        file.chmod(0o600)
+        try:
+            access = (AccessFiles(network_key=file) if is_key else AccessFiles(allow=file, deny=file)).read("p2p")
+        except AccessError as error:
+            told = str(error)
+            assert str(file) in told and told.isprintable(), told
+            assert not is_key or not any(line.decode("latin-1") in told for line in content.split() if len(line) > 15)
+            return
+    assert is_key == bool(access.keys) and len(access.keys) <= KEYS_MAX
+    for peer in ("", OWN):
+        for host in HOSTS:
+            assert not (access.may_meet(peer, host) and access.deny.names(peer, host))
+            access.listed_against(peer, host)
 
 
 def fuzz_events_file(data: bytes) -> None:

@@ -10,7 +10,7 @@ import attrs
 from tests.fuzz.bodies import fuzz_bodies
 from tests.fuzz.core import fuzz_core
 from tests.fuzz.decoding import fuzz_decoding
-from tests.fuzz.files import fuzz_bans_file, fuzz_data_dir, fuzz_events_file
+from tests.fuzz.files import fuzz_access_files, fuzz_bans_file, fuzz_data_dir, fuzz_events_file
 from tests.fuzz.framing import fuzz_framing
 from tests.fuzz.logfile import fuzz_log_file
 from tests.fuzz.options import fuzz_options
@@ -52,6 +52,7 @@ TARGETS = {
         Target("messages", fuzz_messages, 512),
         Target("core", fuzz_core, 1024),
         Target("data-dir", fuzz_data_dir, 512),
+        Target("access-files", fuzz_access_files, 512),
         Target("bans-file", fuzz_bans_file, 256),
         Target("events-file", fuzz_events_file, 1024),
         Target("log-file", fuzz_log_file, 64),

@@ -69,6 +69,10 @@ class CorpusTests(SynchronousTestCase):
         """A data directory opens, or it is said in one line why not."""
         self.run_target("data-dir")
 
+    def test_access_files(self) -> None:
+        """Keys and lists are read, or it is said which line is wrong, and nothing of a key."""
+        self.run_target("access-files")
+
     def test_bans_file(self) -> None:
         """Bans are read and written again, or it is said which line is none."""
         self.run_target("bans-file")
