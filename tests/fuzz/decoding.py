@@ -64,6 +64,9 @@ def _same(theirs: object, ours: object) -> None:
         assert len(ours) == len(theirs)
         for one, other in zip(theirs, ours, strict=True):
             _same(one, other)
+    elif isinstance(ours, float) and isinstance(theirs, int):
+        # Where any number may stand, a whole one is read as the nearest that a float can be.
+        assert float(theirs) == ours, (theirs, ours)
     else:
         assert theirs == ours, (theirs, ours)
 
