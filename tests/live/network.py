@@ -6,12 +6,19 @@ import contextlib
 import secrets
 import signal
 import socket
+import ssl
 import struct
+import tempfile
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from tests.live.processes import HERE, TIMEOUT, Host, Peers, TwistdPeer, wait_until
 from twisted_p2p.core import wire
@@ -123,14 +130,46 @@ def reachable(views: Mapping[str, Iterable[str]]) -> set[str]:
     return seen
 
 
-class RawPeer:
-    """A connection to a peer, spoken by hand, with a key of its own. While it waits for a frame it answers pings."""
+def tls_context(signer: Ed25519Signer) -> ssl.SSLContext:
+    """What a dialler with this key needs for TLS; made without the code under test."""
+    key = Ed25519PrivateKey.from_private_bytes(signer.seed)
+    name = x509.Name([])
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(1).not_valid_before(datetime(2000, 1, 1)).not_valid_after(datetime(2100, 1, 1))
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["p2p/1"])
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(pem + builder.sign(key, None).public_bytes(Encoding.PEM))
+        file.flush()
+        context.load_cert_chain(file.name)
+    return context
 
-    def __init__(self, port: int, host: str = "127.0.0.1") -> None:
-        self.signer = Ed25519Signer()
+
+class RawPeer:
+    """A connection to a peer, spoken by hand, with a key of its own. While it waits for a frame it answers pings.
+
+    Args:
+        network: the name of the peer's network.
+        is_plain: the peer speaks no TLS.
+    """
+
+    def __init__(
+        self,
+        port: int,
+        host: str = "127.0.0.1",
+        network: str = NETWORK,
+        is_plain: bool = True,
+        signer: Ed25519Signer | None = None,
+    ) -> None:
+        self.signer = signer or Ed25519Signer()
         self.peer = self.signer.peer
         self.nonce = secrets.token_hex(16)
+        self.network, self.is_plain = network, is_plain
         self.socket = socket.create_connection((host, port), TIMEOUT)
+        if not is_plain:
+            self.socket = tls_context(self.signer).wrap_socket(self.socket)
         self._lines = self.socket.makefile("rb")
 
     @property
@@ -171,24 +210,26 @@ class RawPeer:
     def record(self) -> wire.Record:
         """What it says of itself; nobody listens there."""
         host, port = self.socket.getsockname()[:2]
-        data = wire.record_bytes(NETWORK, self.peer, 1, "alive", host, port, "")
+        data = wire.record_bytes(self.network, self.peer, 1, "alive", host, port, "")
         return wire.Record(self.peer, 1, "alive", host, port, self.signer.sign(data))
 
     def say_hello(self, record: wire.Record | None = None) -> wire.Hello:
         """Introduce itself, by its own record or by another's. Returns the answer."""
-        self.send(wire.Hello(wire.VERSION, NETWORK, record or self.record(), self.nonce))
+        self.send(wire.Hello(wire.VERSION, self.network, record or self.record(), self.nonce))
         return self.wait(wire.Hello)
 
     def proof(self, hello: wire.Hello, claimed: str = "") -> wire.Proof:
         """The proof that answers a hello, signed with its own key whoever it claims to be."""
         claimed = claimed or self.peer
-        data = wire.proof_bytes(NETWORK, claimed, hello.record.peer, hello.nonce, self.nonce)
+        data = wire.proof_bytes(self.network, claimed, hello.record.peer, hello.nonce, self.nonce)
         return wire.Proof(self.signer.sign(data))
 
     def shake_hands(self) -> None:
         """Open the link."""
-        self.send(self.proof(self.say_hello()))
-        self.wait(wire.Proof)
+        hello = self.say_hello()
+        if self.is_plain:
+            self.send(self.proof(hello))
+            self.wait(wire.Proof)
 
     def become_neighbour(self) -> None:
         """Open the link, and be a neighbour on it."""
