@@ -283,5 +283,3 @@ def half_open(attacker: Attacker) -> None:
                 pass
         client.close()
         attacker.hung_up += 1
-
-

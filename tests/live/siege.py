@@ -48,9 +48,7 @@ class Vitals:
         status = dict(re.findall(r"^(\w+):\s+(\d+)", (folder / "status").read_text(), re.MULTILINE))
         resident, peak = (int(status[name]) * 1024 for name in ("VmRSS", "VmHWM"))
         lines = len(LOGGED.findall(peer.stdout + peer.stderr))
-        return cls(
-            cpu_seconds(peer), resident, peak, len(os.listdir(folder / "fd")), int(status["Threads"]), lines
-        )
+        return cls(cpu_seconds(peer), resident, peak, len(os.listdir(folder / "fd")), int(status["Threads"]), lines)
 
 
 def forget_peak(peer: Process) -> None:

@@ -129,14 +129,13 @@ class LinkProtocol(Protocol):
         IPushProducer(self.transport).resumeProducing()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Gone, for whatever reason. What waited to be read or written is freed at once, and not when garbage is next
-        collected: an attacker makes connections faster than that, and leaves megabytes with each."""
+        """Gone, for whatever reason. What waits to be read or written is freed at once, not with the next garbage:
+        somebody may leave megabytes in each of hundreds of connections before that is collected."""
         if self._resting is not None:
             self._resting.cancel()
             self._resting = None
         self.service.link_lost(self, is_no_tls=is_no_tls(reason))
         self._splitter.clear()
-        reason.cleanFailure()
         del self.transport
 
     def pauseProducing(self) -> None:

@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 from OpenSSL import SSL
 from twisted.internet.interfaces import IAddress, IOpenSSLClientConnectionCreator, IOpenSSLServerConnectionCreator
 from twisted.internet.protocol import Factory
-from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -79,7 +79,21 @@ def binding(transport: Any) -> bytes:
     return bytes(transport.getHandle().export_keying_material(EXPORTER, 32))
 
 
-class _Listener(TLSMemoryBIOProtocol):
+class _Freed:
+    """A connection that has ended by an error is freed at once, with all that waited in it."""
+
+    def _tlsShutdownFinished(self, reason: Failure | None) -> None:
+        """Twisted keeps the failure in a frame that is in its own traceback: a cycle, which holds the connection."""
+        super()._tlsShutdownFinished(reason)  # type: ignore[misc]  # of the class that this one is mixed into
+        if reason is not None:
+            reason.cleanFailure()
+
+
+class _Dialler(_Freed, BufferingTLSTransport):
+    """One end of a connection that we have made."""
+
+
+class _Listener(_Freed, TLSMemoryBIOProtocol):
     """One end of a connection that somebody has made to us. Before any of TLS it looks whether that is what comes."""
 
     _has_begun = False
@@ -123,8 +137,7 @@ class TLSFactory(TLSMemoryBIOFactory):
     ) -> None:
         super().__init__(credentials, is_client, wrapped, clock)
         self.on_stranger = on_stranger
-        if not is_client:
-            self.protocol = _Listener
+        self.protocol = _Dialler if is_client else _Listener
 
     def buildProtocol(  # type: ignore[override]  # as IFactory has it
         self, addr: IAddress | None
