@@ -10,11 +10,10 @@ import json
 import socket
 import ssl
 import struct
+import tempfile
 import time
 
-import pytest
-
-from tests.live.network import RawPeer, tls_context
+from tests.live.network import certificate, tls_context
 from tests.live.siege import Attacker, drain
 from twisted_p2p import LAN
 from twisted_p2p.core import wire
@@ -99,10 +98,10 @@ def huge(attacker: Attacker) -> None:
 
 def forged(attacker: Attacker) -> None:
     """Bundles with a signature that is not their origin's, each on a link of its own."""
-    for n in range(50 * attacker.size):
+    for _ in range(50 * attacker.size):
         raw = attacker.member()
-        line = bundle(attacker, raw.signer, 1, body("forged")).replace(b'"seq":1', b'"seq":2')
-        attacker.flood(raw, [line] * (n + 1 > n))
+        attacker.flood(raw, [bundle(attacker, raw.signer, 1, body("true")).replace(b"true", b"forged")])
+        attacker.close()
 
 
 # --- memory bombs
@@ -149,6 +148,21 @@ def bombs(attacker: Attacker) -> None:
     signer = Ed25519Signer()
     for line in bomb_lines(attacker, signer) * attacker.size:
         attacker.flood(attacker.member(), [line])
+        attacker.close()
+
+
+def urgent(attacker: Attacker) -> None:
+    """Ever more members who say that they have no neighbour, so that others give way."""
+    for _ in range(20 * attacker.size):
+        attacker.member()
+        attacker.units += 1
+    time.sleep(1)
+
+
+def soup(attacker: Attacker) -> None:
+    """Lines of 1 MB that are ignored, of as many values as fit."""
+    line = b'{"title":"#NOTHING","n":[%b]}' % b",".join([b"{}"] * 340_000)
+    attacker.flood(attacker.member(), [line] * 3 * attacker.size)
 
 
 # --- readers that do not read
@@ -283,3 +297,35 @@ def half_open(attacker: Attacker) -> None:
                 pass
         client.close()
         attacker.hung_up += 1
+def key_updates(attacker: Attacker) -> None:
+    """Requests for new keys of TLS (RFC 8446, 4.6.3), each of which asks for one in return; no line ever comes."""
+    name = ctypes.util.find_library("ssl")
+    assert name is not None
+    library = ctypes.CDLL(name)
+    for function in ("TLS_client_method", "SSL_CTX_new", "SSL_new"):
+        getattr(library, function).restype = ctypes.c_void_p
+    context = ctypes.c_void_p(library.SSL_CTX_new(ctypes.c_void_p(library.TLS_client_method())))
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(certificate(Ed25519Signer()))
+        file.flush()
+        path, pem = file.name.encode(), 1
+        assert library.SSL_CTX_use_certificate_file(context, path, pem) == 1
+        assert library.SSL_CTX_use_PrivateKey_file(context, path, pem) == 1
+    assert library.SSL_CTX_set_alpn_protos(context, b"\x05p2p/1", 6) == 0
+    connection = ctypes.c_void_p(library.SSL_new(context))
+    plain = socket.create_connection(("127.0.0.1", attacker.port), 30)
+    plain.setblocking(True)
+    assert library.SSL_set_fd(connection, plain.fileno()) == 1
+    assert library.SSL_connect(connection) == 1
+    for _ in range(20_000 * attacker.size):
+        if attacker.is_late or library.SSL_key_update(connection, 1) != 1 or library.SSL_do_handshake(connection) != 1:
+            attacker.hung_up += 1
+            break
+        attacker.units += 1
+        attacker.sent += 27
+    plain.shutdown(socket.SHUT_WR)
+    while plain.recv(65_536):
+        pass
+    plain.close()
+    library.SSL_free(connection)
+    library.SSL_CTX_free(context)

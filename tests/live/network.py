@@ -130,18 +130,23 @@ def reachable(views: Mapping[str, Iterable[str]]) -> set[str]:
     return seen
 
 
-def tls_context(signer: Ed25519Signer) -> ssl.SSLContext:
-    """What a dialler with this key needs for TLS; made without the code under test."""
+def certificate(signer: Ed25519Signer) -> bytes:
+    """A certificate of this key, and the key, in PEM; made without the code under test."""
     key = Ed25519PrivateKey.from_private_bytes(signer.seed)
     name = x509.Name([])
     builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
     builder = builder.serial_number(1).not_valid_before(datetime(2000, 1, 1)).not_valid_after(datetime(2100, 1, 1))
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return pem + builder.sign(key, None).public_bytes(Encoding.PEM)
+
+
+def tls_context(signer: Ed25519Signer) -> ssl.SSLContext:
+    """What a dialler with this key needs for TLS."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_alpn_protocols(["p2p/1"])
     with tempfile.NamedTemporaryFile() as file:
-        file.write(pem + builder.sign(key, None).public_bytes(Encoding.PEM))
+        file.write(certificate(signer))
         file.flush()
         context.load_cert_chain(file.name)
     return context

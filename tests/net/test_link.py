@@ -11,9 +11,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.net.memory import Transport
 from twisted_p2p.core.config import Config
-from twisted_p2p.net.link import LineSplitter, LinkFactory, LinkProtocol
+from twisted_p2p.net.link import IGNORED_MAX, LineSplitter, LinkFactory, LinkProtocol
 
 LIMIT = 8
+HELLO = 5
 
 ends = st.sampled_from([b"\n", b"\r\n"])
 contents = st.text("ab", max_size=LIMIT + 3).map(str.encode)
@@ -125,7 +126,8 @@ class Recorder:
     """Stands for the service of a link, and keeps what it is told."""
 
     def __init__(self, limit: int = LIMIT) -> None:
-        self.config = Config(line_max=limit)
+        self.config = Config(line_max=limit, hello_max=HELLO)
+        self.open = False
         self.clock = Clock()
         self.told: list[Any] = []
         self.at_lines: Any = None
@@ -141,6 +143,10 @@ class Recorder:
     def link_secured(self, link: LinkProtocol, peer: str, binding: bytes) -> None:
         """TLS has proven who it is."""
         self.told.append(("secured", peer))
+
+    def is_open(self, link: LinkProtocol) -> bool:
+        """Whether it has introduced itself."""
+        return self.open
 
     def lines_received(self, link: LinkProtocol, lines: list[bytes]) -> None:
         """Lines came."""
@@ -202,6 +208,33 @@ class LinkProtocolTests(SynchronousTestCase):
         self.link.dataReceived(b"one\n")
         self.assertEqual(self.service.told, ["made"])
 
+    def test_talks_on_after_hanging_up(self) -> None:
+        """Who was hung up on may have some megabytes under way; who goes on after them loses the connection at once."""
+        self.link.hung_up = True
+        for _ in range(4):
+            self.link.dataReceived(b"x" * (IGNORED_MAX // 4))
+        self.assertFalse(self.transport.disconnecting)
+        self.link.dataReceived(b"x")
+        self.assertTrue(self.transport.disconnecting)
+
+    def test_long_line_of_a_stranger(self) -> None:
+        """Who has not introduced itself may keep us waiting for the end of a short line only; a whole line is one."""
+        self.link.dataReceived(b"x" * HELLO)
+        self.link.dataReceived(b"x\n")
+        self.link.dataReceived(b"x" * HELLO)
+        self.assertEqual(self.service.told, ["made", [b"x" * (HELLO + 1)]])
+        self.link.dataReceived(b"x")
+        self.assertEqual(self.service.told[2:], ["too long"])
+
+    def test_long_line_of_a_peer(self) -> None:
+        """Who has introduced itself may send long lines in as many parts as it likes."""
+        self.service.open = True
+        for _ in range(LIMIT):
+            self.link.dataReceived(b"x")
+        self.assertEqual(self.service.told, ["made"])
+        self.link.dataReceived(b"x")
+        self.assertEqual(self.service.told, ["made", "too long"])
+
     def test_back_pressure(self) -> None:
         """The transport's full buffer is congestion; its empty one is the end of that."""
         self.assertIs(self.transport.producer, self.link)
@@ -227,7 +260,7 @@ class LinkProtocolTests(SynchronousTestCase):
 
     def test_lost_once(self) -> None:
         """The end of a connection is told once, in the middle of a line too."""
-        self.link.dataReceived(b"half a")
+        self.link.dataReceived(b"half")
         self.link.stopProducing()
         self.link.connectionLost()
         self.assertEqual(self.service.told, ["made", "lost"])

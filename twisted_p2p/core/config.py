@@ -134,6 +134,8 @@ class Config:
     """Where a turn's messages are cut into bundles: one signature is a few per cent of the cost of relaying so much."""
     line_max: int = 1_048_576
     """The longest line, without its newline, in either direction."""
+    hello_max: int = 4_096
+    """What is kept of an unfinished line of somebody who has not introduced himself: three times the longest #HELLO."""
     message_max: int = 262_144
     """The longest message, as the JSON object that travels."""
     burst: int = 65_536

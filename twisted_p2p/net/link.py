@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from twisted_p2p.net.service import PeerService
 
 
+IGNORED_MAX = 4 * 2**20
+"""Bytes that are read from somebody who was hung up on, so that he hears why; some seconds of an honest peer's line."""
+
+
 class LineSplitter:
     """Cuts a byte stream into lines, however it arrives, in linear time and with memory for one line.
 
@@ -35,6 +39,11 @@ class LineSplitter:
         self.overflowed = False
         """A line was longer than `limit`, its end excluded; nothing after it is delivered."""
         self._tail = bytearray()
+
+    @property
+    def waiting(self) -> int:
+        """Bytes of a line whose end has not come."""
+        return len(self._tail)
 
     def feed(self, data: bytes) -> list[bytes]:
         """The lines that `data` completes, without their newlines."""
@@ -86,7 +95,8 @@ class LinkProtocol(Protocol):
         self.aborting: IDelayedCall | None = None
         """Ends a connection that takes too long to close."""
         self._splitter = LineSplitter(service.config.line_max)
-        self._has_spoken = False
+        self._has_spoken = self._is_open = False
+        self._ignored = 0
         self._resting: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
@@ -103,6 +113,9 @@ class LinkProtocol(Protocol):
     def dataReceived(self, data: bytes) -> None:
         """Hand over the whole lines."""
         if self.hung_up:
+            self._ignored += len(data)
+            if self._ignored > IGNORED_MAX:
+                self.transport.abortConnection()
             return
         if not self._has_spoken:
             self._has_spoken = True
@@ -113,8 +126,15 @@ class LinkProtocol(Protocol):
         lines = self._splitter.feed(data)
         if lines:
             self.service.lines_received(self, lines)
-        if self._splitter.overflowed:
+        if self._splitter.overflowed or self._is_long_for_a_stranger():
             self.service.line_too_long(self)
+
+    def _is_long_for_a_stranger(self) -> bool:
+        """Whether it keeps us waiting for the end of a long line, though nobody knows yet who it is."""
+        if self._is_open or self._splitter.waiting <= self.service.config.hello_max:
+            return False
+        self._is_open = self.service.is_open(self)
+        return not self._is_open
 
     def rest(self, seconds: float) -> None:
         """Read nothing for so long: what comes meanwhile waits at the other end, once the kernel's buffers are full."""

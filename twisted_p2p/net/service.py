@@ -421,6 +421,11 @@ class PeerService(MultiService):
         """The connection has proven whose key the other end holds; `binding` is what only this connection has."""
         self._run(lambda now: self.core.link_secured(link.number, peer, now, binding))
 
+    def is_open(self, link: LinkProtocol) -> bool:
+        """Whether the other end has introduced itself and proven its key."""
+        known = self.core.links.by_id.get(link.number)
+        return known is not None and known.is_open
+
     def lines_received(self, link: LinkProtocol, lines: list[bytes]) -> None:
         """Whole lines have arrived."""
         self._run(lambda now: self.core.lines_received(link.number, lines, now))
