@@ -101,6 +101,19 @@ class BanTests(ConductCase):
             self.assertEqual(line.ended and line.ended.reason, Reason.BAD_SIGNATURE)
         self.assertEqual((self.refusal(BOB), self.stage.bans), ("", []))
 
+    def test_proven_by_the_connection(self) -> None:
+        """Where the connection proves the key, who is banned is told so before it has said a word, and can offend no
+        more."""
+        self.offend(ALICE, 3)
+        line = self.stage.connect(ALICE)
+        self.stage.perform(self.stage.core.link_secured(line.number, ALICE.peer, self.stage.now))
+        self.assertEqual(line.take(), [wire.Bye("banned")])
+        self.assertEqual(line.ended and line.ended.reason, Reason.BANNED)
+        self.assertEqual(len(self.stage.bans), 1)
+        other = self.stage.connect(BOB)
+        self.stage.perform(self.stage.core.link_secured(other.number, BOB.peer, self.stage.now))
+        self.assertIsNone(other.ended)
+
     def test_bounded(self) -> None:
         """The list of bans, and that of penalties, have room for so many; what matters least gives way."""
         self.evolve(bans_max=2, penalties_max=3)

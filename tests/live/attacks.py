@@ -297,6 +297,8 @@ def half_open(attacker: Attacker) -> None:
                 pass
         client.close()
         attacker.hung_up += 1
+
+
 def key_updates(attacker: Attacker) -> None:
     """Requests for new keys of TLS (RFC 8446, 4.6.3), each of which asks for one in return; no line ever comes."""
     name = ctypes.util.find_library("ssl")

@@ -18,7 +18,7 @@ from tests.live.network import RawPeer
 from tests.live.processes import Peers, TwistdPeer
 from twisted_p2p import LAN, Network
 from twisted_p2p.core import wire
-from twisted_p2p.net.stranger import LINES
+from twisted_p2p.net.boundedlog import LINES
 
 MEGABYTE = 1_000_000
 

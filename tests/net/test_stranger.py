@@ -10,8 +10,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.net.memory import Net, Transport
 from twisted_p2p.core import wire
+from twisted_p2p.core.actions import Banned
+from twisted_p2p.net.boundedlog import LINES, PERIOD
 from twisted_p2p.net.link import LinkFactory
-from twisted_p2p.net.stranger import LINES, PERIOD, what_it_spoke
+from twisted_p2p.net.stranger import what_it_spoke
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -117,3 +119,15 @@ class StrangerTests(SynchronousTestCase):
         self.logged.clear()
         self.connect(REQUEST)
         self.assertEqual(len(self.logged), 1)
+
+    def test_flood_of_bans(self) -> None:
+        """Row 102: whoever is banned under ever more keys fills no log either."""
+        for number in range(LINES + 50):
+            self.service._perform([Banned(f"{number:064x}", 2e9, "bad-frame")])
+        self.assertEqual(len(self.logged), LINES + 1)
+        self.assertTrue(self.logged[0].startswith("Banned, until when, and why: 00000"))
+        self.assertEqual(self.logged[-1], "Further bans are not logged, but counted, for 60 s.")
+        self.net.run(PERIOD)
+        self.logged.clear()
+        self.service._perform([Banned("ab" * 32, 2e9, "bad-frame")])
+        self.assertEqual(self.logged[0], "50 more peers or addresses were banned.")

@@ -166,6 +166,8 @@ class Links:
             return
         link.proven, link._binding = peer, f"exporter {binding.hex()}"
         if link.purpose is Purpose.INBOUND:
+            if self.conduct.is_banned(peer):
+                self.hang_up(link, Reason.BANNED)
             return
         why = self.access.listed_against(peer, link.host) if peer != self.signer.peer else None
         if why is not None:

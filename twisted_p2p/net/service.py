@@ -40,6 +40,7 @@ from twisted_p2p.core.wire import History
 from twisted_p2p.errors import BadAddress, BadNetworkName, CannotListen, DataDirError, LogError, P2PError
 from twisted_p2p.identity import Ed25519Signer, Ed25519Verifier
 from twisted_p2p.interfaces import IMessageLog
+from twisted_p2p.net.boundedlog import BoundedLog
 from twisted_p2p.net.dialer import Dialer
 from twisted_p2p.net.link import LinkFactory, LinkProtocol
 from twisted_p2p.net.refusals import RefusalLog
@@ -158,6 +159,7 @@ class PeerService(MultiService):
         self._steady = SteadyClock()
         self._strangers = StrangerLog()
         self._refusals = RefusalLog()
+        self._bans_log = BoundedLog("Further bans", "more peers or addresses were banned.")
         self._leaving: Deferred[None] | None = None
         self._closing = False
 
@@ -507,7 +509,7 @@ class PeerService(MultiService):
 
     def _keep_ban(self, action: Banned) -> None:
         self._bans[action.subject] = action
-        self.log.warn("Banned, until when, and why: {ban}", ban=ban_line(action))
+        self._bans_log.say(self._now(), "Banned, until when, and why: {ban}", ban=ban_line(action))
         if self._bans_file is not None:
             try:
                 self._bans_file.add(action, self._now())

@@ -4,14 +4,7 @@ from __future__ import annotations
 
 import re
 
-import attrs
-from twisted.logger import Logger
-
-LINES = 10
-PERIOD = 60.0
-"""So many strangers are logged in so many seconds, and further ones counted: nobody can flood the log."""
-
-_log = Logger(namespace="p2p")
+from twisted_p2p.net.boundedlog import BoundedLog
 
 # None of them matches what may be a frame: that begins with a brace, or with whitespace and then a brace.
 _PROTOCOLS = (
@@ -28,24 +21,13 @@ def what_it_spoke(first: bytes) -> str:
     return next((words for words, beginning in _PROTOCOLS if beginning.match(first)), "")
 
 
-@attrs.define
 class StrangerLog:
-    """Logs strangers, a line each, up to the bound."""
+    """Logs strangers, a line each, up to a bound."""
 
-    _since: float = float("-inf")
-    _lines: int = 0
-    _unlogged: int = 0
+    def __init__(self) -> None:
+        self._lines = BoundedLog("Further such clients", "more clients that speak no p2p were hung up on.")
 
     def met(self, host: str, port: int, spoke: str, now: float) -> None:
         """Somebody at this address spoke that, and was hung up on."""
-        if now >= self._since + PERIOD:
-            if self._unlogged:
-                _log.info("{n} more clients that speak no p2p were hung up on.", n=self._unlogged)
-            self._since, self._lines, self._unlogged = now, 0, 0
-        if self._lines < LINES:
-            self._lines += 1
-            _log.info("A client at {host} port {port} spoke {spoke}: hung up.", host=host, port=port, spoke=spoke)
-            return
-        if not self._unlogged:
-            _log.info("Further such clients are not logged, but counted, for {period:g} s.", period=PERIOD)
-        self._unlogged += 1
+        said = "A client at {host} port {port} spoke {spoke}: hung up."
+        self._lines.say(now, said, host=host, port=port, spoke=spoke)
