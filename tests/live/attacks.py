@@ -21,6 +21,8 @@ from twisted_p2p.core.wire import Position
 from twisted_p2p.identity import Ed25519Signer
 
 EPOCH = 1_600_000_000_000
+LINES = 50
+"""Connections with a line that does not end, in a round."""
 
 
 def invented(count: int, salt: int) -> list[Position]:
@@ -146,7 +148,7 @@ def bomb_lines(attacker: Attacker, signer: Ed25519Signer) -> list[bytes]:
 def bombs(attacker: Attacker) -> None:
     """What is small on the wire, and might be large or slow in memory."""
     signer = Ed25519Signer()
-    for line in bomb_lines(attacker, signer) * attacker.size:
+    for line in bomb_lines(attacker, signer):
         attacker.flood(attacker.member(), [line])
         attacker.close()
 
@@ -194,15 +196,16 @@ def takes_a_byte(attacker: Attacker) -> None:
 
 def strangers_lines(attacker: Attacker) -> None:
     """Strangers who send a line almost as long as a line may be, without its end, before they introduce themselves."""
-    for _ in range(50 * attacker.size):
-        attacker.pour(attacker.connect(is_new=False), b"x" * (LAN.line_max - 1))
+    for _ in range(LINES * attacker.size):
+        raw = attacker.connect(is_new=False)
+        if attacker.pour(raw, b"x" * (LAN.line_max - 1)):
+            attacker.wait_end(raw)
         attacker.units += 1
-    time.sleep(0.5)
 
 
 def members_lines(attacker: Attacker) -> None:
     """The same by those who have introduced themselves."""
-    for _ in range(50 * attacker.size):
+    for _ in range(LINES):
         raw = attacker.connect()
         raw.shake_hands()
         attacker.pour(raw, b"x" * (LAN.line_max - 1))

@@ -242,6 +242,14 @@ class RawPeer:
         self.send(wire.NodeConnAddr(urgent=True))
         assert self.wait(wire.NodeConnAnswer).accepted
 
+    def go_live(self) -> None:
+        """Be a neighbour to whom bundles are pushed, and from whom they are taken: at the other end's positions."""
+        self.become_neighbour()
+        self.send(wire.Digest("streams", {}))
+        while (told := self.wait(wire.Positions)).more:
+            self.send(told)
+        self.send(told)
+
     def ping(self, n: int) -> float:
         """Seconds until a ping is answered."""
         start = time.monotonic()

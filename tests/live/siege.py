@@ -90,7 +90,7 @@ class Attacker:
     def member(self) -> RawPeer:
         """A neighbour of the victim."""
         raw = self.connect()
-        raw.become_neighbour()
+        raw.go_live()
         return raw
 
     def pour(self, raw: RawPeer, data: bytes, reads: bool = True) -> bool:
@@ -131,6 +131,14 @@ class Attacker:
                 received = received[-100:] + data
             else:
                 return
+        self.hung_up += 1
+
+    def wait_end(self, raw: RawPeer) -> None:
+        """Wait until it is hung up on."""
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            raw.socket.settimeout(60)
+            while raw.socket.recv(SLICE):
+                pass
         self.hung_up += 1
 
     def close(self) -> None:
@@ -223,6 +231,11 @@ class Siege:
         self.talk.__enter__()
         self.talk.go_on(1)
         self.calm = Vitals.of(self.victim)
+
+    @property
+    def now(self) -> Vitals:
+        """How the victim is."""
+        return Vitals.of(self.victim)
 
     def end(self) -> None:
         """Nobody talks any more."""
