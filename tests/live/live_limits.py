@@ -16,7 +16,7 @@ import pytest
 from tests.bench.network import cpu_seconds, memory
 from tests.live.conftest import Size
 from tests.live.network import LiveNetwork, Proxy
-from tests.live.processes import Peers, Process, TwistdPeer
+from tests.live.processes import Peers, Process, TwistdPeer, wait_until
 from tests.live.talk import Talk, numbers, spread
 from twisted_p2p import LAN
 
@@ -82,6 +82,7 @@ def test_no_descriptor_left(network: LiveNetwork, size: Size) -> None:
     network.start_many(size.peers - 1, genesis)
     network.wait_settled()
     poor = network.alive[-1]
+    descriptors = len(os.listdir(f"/proc/{poor.popen.pid}/fd"))
     before = allow_descriptors(poor, 1 + max(map(int, os.listdir(f"/proc/{poor.popen.pid}/fd"))))
     crowd = Crowd(poor)
     try:
@@ -100,6 +101,8 @@ def test_no_descriptor_left(network: LiveNetwork, size: Size) -> None:
     talk.wait_quiet(f"no descriptor left for {restored - begin:.0f} s, {crowd.hung_up} hung up on", restored)
     assert crowd.hung_up > Crowd.COUNT * size.pause, "there were descriptors left"
     assert busy < 0.5
+    few = "its descriptors are free again"
+    wait_until(lambda: len(os.listdir(f"/proc/{poor.popen.pid}/fd")) < descriptors + LAN.active_max, few)
     # Whoever would probe it can't get in, and may take it for dead; it refutes that, by the links that it has.
     assert {event["peer"] for peer in network.alive for event in peer.find("failed")} <= {poor.peer}
 

@@ -151,8 +151,8 @@ def proxies() -> Iterator[Callable[[int], Proxy]]:
 
 @pytest_twisted.ensureDeferred
 async def test_own_address(nodes: Nodes, proxies: Callable[[int], Proxy]) -> None:
-    """A peer that is told to join itself, by whatever name, finds that out by one dial, and says so; it dials itself no
-    more, and joins through any other address."""
+    """Row 16: a peer that is told to join itself, by whatever name, finds that out by one dial, and says so; it dials
+    itself no more, and joins through any other address."""
     genesis = nodes.genesis()
     interface, names = ("::", ["::1", "::ffff:127.0.0.1"]) if HAS_IPV6 else ("127.0.0.1", [])
     found = []
@@ -212,8 +212,8 @@ def share_one_link(one: SimPeer, other: SimPeer) -> bool:
 
 
 def test_crossing_dials_simulated() -> None:
-    """Two peers lose their link and dial each other at once, a thousand times, with delays of all kinds, and talk
-    meanwhile: each time they end with one link, the same for both, and no message is lost or doubled."""
+    """Row 17: two peers lose their link and dial each other at once, a thousand times, with delays of all kinds, and
+    talk meanwhile: each time they end with one link, the same for both, and no message is lost or doubled."""
     world, rng = World(17, latency=(0.05, 0.2)), random.Random(17)
     pairs = [(genesis, world.newcomer(genesis)) for genesis in [world.genesis() for _ in range(50)]]
     world.run(3)
@@ -237,7 +237,7 @@ def test_crossing_dials_simulated() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_crossing_dials(nodes: Nodes) -> None:
-    """The same on sockets: both ends lose their link in the same instant and dial each other, fifty times."""
+    """Row 17 on sockets: both ends lose their link in the same instant and dial each other, fifty times."""
     from twisted.internet import reactor
 
     config = attrs.evolve(TEST, refill_interval=0.01)  # both dial again after 2 ms, in which no handshake is done
@@ -288,8 +288,8 @@ def are_linked(pair: Sequence[Watched]) -> bool:
 
 @pytest_twisted.ensureDeferred
 async def test_half_open(nodes: Nodes, proxies: Callable[[int], Proxy]) -> None:
-    """From one moment on nothing gets from one peer to another, and no end is told: the link is down at both once a
-    ping has not been answered in time. When the way is open again they are linked, and what was said arrives."""
+    """Row 21: from one moment on nothing gets from one peer to another, and no end is told: the link is down at both
+    once a ping has not been answered in time. When the way is open again they are linked, and what was said arrives."""
     one, two = proxies(0), proxies(0)
     genesis = nodes.genesis(advertise=("127.0.0.1", one.port))
     one.target = genesis.node.port
@@ -349,17 +349,18 @@ ENDS = {
 }
 
 
+@pytest.mark.parametrize("is_plain", [True, False])
 @pytest_twisted.ensureDeferred
-async def test_ends(nodes: Nodes) -> None:
-    """However a connection ends, the link is down once, without a word as its reason, and no deadline or delayed call
-    is left over."""
+async def test_ends(nodes: Nodes, is_plain: bool) -> None:
+    """Row 24: however a connection ends, the link is down once, without a word as its reason, and no deadline or
+    delayed call is left over."""
     from twisted.internet import reactor
 
-    genesis = nodes.genesis(plaintext=True)
+    genesis = nodes.genesis(plaintext=is_plain)
     timers, calls = genesis.timers, len(reactor.getDelayedCalls())
     for number, (name, (end, links)) in enumerate(ENDS.items(), 1):
         genesis.changes.clear()
-        await deferToThread(end, RawPeer(genesis.node.port))
+        await deferToThread(lambda end=end: end(RawPeer(genesis.node.port, is_plain=is_plain)))
         await until(
             lambda n=number: genesis.connections_so_far == n and not genesis.connections, f"the end: {name}", 10
         )

@@ -173,6 +173,7 @@ class RawPeer:
         self.nonce = secrets.token_hex(16)
         self.network, self.is_plain = network, is_plain
         self.socket = socket.create_connection((host, port), TIMEOUT)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if not is_plain:
             self.socket = tls_context(self.signer).wrap_socket(self.socket)
         self._lines = self.socket.makefile("rb")
