@@ -178,17 +178,28 @@ def takes_nothing(attacker: Attacker) -> None:
         attacker.units += 2_000
 
 
+def push(attacker: Attacker) -> None:
+    """Have 5 MB broadcast through the victim, by another member."""
+    other = attacker.member()
+    text = "x" * (LAN.message_max - len(body("")))
+    attacker.flood(other, [bundle(attacker, other.signer, seq, body(text)) for seq in range(1, 20 * attacker.size + 1)])
+
+
+def takes_no_bundles(attacker: Attacker) -> None:
+    """A member that reads nothing of all that is pushed to it."""
+    attacker.member()
+    push(attacker)
+
+
 def takes_a_byte(attacker: Attacker) -> None:
-    """A member that asks for much and reads a byte a second, until it is hung up on."""
+    """A member that reads a byte a second of what is pushed to it, and talks, until it is hung up on."""
     raw = attacker.member()
-    asked = wire.encode(wire.AskNodesToConnect()) + b"\n"
-    attacker.pour(raw, asked * 8_000, reads=False)
-    attacker.units += 8_000
+    push(attacker)
     with contextlib.suppress(OSError):
         while not attacker.is_late:
             raw.socket.recv(1)
             time.sleep(1)
-            raw.socket.sendall(b"\n")  # it still talks
+            raw.socket.sendall(b"\n")
 
 
 # --- lines that do not end

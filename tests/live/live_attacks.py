@@ -32,7 +32,7 @@ LOGGED = LINES + 2
 """Lines of its log in a round: those of one kind, and what is said of further ones."""
 HANDSHAKES = LAN.max_handshakes * 2**17
 """Bytes of those who are in the middle of a handshake: OpenSSL takes some 100 KiB of each."""
-ROUNDS = 3
+ROUNDS, FULL_ROUNDS = 2, 3
 SECONDS = 20.0
 """After which an attacker sends nothing more."""
 FULL = 10
@@ -60,9 +60,8 @@ class Attack:
     keeps: int = 0
     late: float = LATE
     ends: bool = False
-    rounds: int = ROUNDS
     seconds: float = SECONDS
-    full_seconds: float = 6 * SECONDS
+    full_seconds: float = 2 * SECONDS
     grows: bool = True
     plain: bool = False
 
@@ -78,11 +77,12 @@ ALL = (
     Attack(run=attacks.tiny, micros=300),
     Attack(run=attacks.huge, micros=40_000, keeps=5 * LAN.message_max),
     Attack(run=attacks.forged, micros=40_000, ends=True),
-    Attack(run=attacks.bombs, micros=50_000, ends=True, plain=True, rounds=2, grows=False),
+    Attack(run=attacks.bombs, micros=50_000, ends=True, plain=True, grows=False),
     Attack(run=attacks.soup, micros=500_000, peak=32 * MIB),
     Attack(run=attacks.urgent, micros=40_000, late=2 * LATE),
     Attack(run=attacks.takes_nothing, micros=20, peak=LAN.control_max, ends=True, plain=True),
-    Attack(run=attacks.takes_a_byte, micros=500, peak=LAN.control_max, seconds=4, full_seconds=150, rounds=2),
+    Attack(run=attacks.takes_no_bundles, micros=40_000, keeps=20 * LAN.message_max),
+    Attack(run=attacks.takes_a_byte, micros=40_000, keeps=20 * LAN.message_max, seconds=4, grows=False),
     Attack(run=attacks.strangers_lines, micros=30_000, peak=LAN.max_handshakes * LAN.hello_max, ends=True, plain=True),
     Attack(run=attacks.members_lines, micros=30_000, peak=attacks.LINES * LAN.line_max, grows=False),
     Attack(run=attacks.drops, micros=1_000),
@@ -90,7 +90,7 @@ ALL = (
     Attack(run=attacks.key_updates, micros=150),
     Attack(run=attacks.connects, micros=2_000, plain=True),
     Attack(run=attacks.handshakes, micros=8_000),
-    Attack(run=attacks.half_open, micros=8_000, peak=HANDSHAKES, ends=True, grows=False, rounds=2),
+    Attack(run=attacks.half_open, micros=8_000, peak=HANDSHAKES, ends=True, grows=False),
 )
 ATTACKS = {attack.run.__name__: attack for attack in ALL}
 
@@ -141,12 +141,13 @@ def test_attack_without_tls(sieges: Sieges, name: str, request: pytest.FixtureRe
 def play(siege: Siege, attack: Attack, request: pytest.FixtureRequest) -> None:
     """Attack some times, and see what it cost."""
     is_full = bool(request.config.getoption("full", default=False))
+    rounds = FULL_ROUNDS if is_full else ROUNDS
     size = FULL if is_full and attack.grows else 1
     seconds = attack.full_seconds if is_full else attack.seconds
     print()
     with siege.watched():
         before = siege.now.resident
-        for number in range(attack.rounds):
+        for number in range(rounds):
             cost = siege.round(attack.run, size, seconds)
             print(f"{attack.run.__name__}: {cost}")
             assert siege.violations() == []
@@ -155,6 +156,6 @@ def play(siege: Siege, attack: Attack, request: pytest.FixtureRequest) -> None:
             assert cost.peak < size * (attack.peak + attack.keeps) + SPARE
             assert cost.lines <= LOGGED
             assert cost.hung_up or not attack.ends
-            if number == attack.rounds - 1:
+            if number == rounds - 1:
                 assert cost.resident - before < RESIDUE + size * attack.keeps
             before = cost.resident
