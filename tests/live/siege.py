@@ -114,9 +114,10 @@ class Attacker:
 
     def flood(self, raw: RawPeer, lines: list[bytes]) -> None:
         """Send these lines, each of them a unit, and wait until they have been worked through."""
-        if self.pour(raw, b"".join(line + b"\n" for line in lines)):
-            self.units += len(lines)
+        data, before = b"".join(line + b"\n" for line in lines), self.sent
+        if self.pour(raw, data):
             self.wait_worked(raw)
+        self.units += len(lines) * (self.sent - before) // len(data)
 
     def wait_worked(self, raw: RawPeer) -> None:
         """Wait until all that was sent has been worked through, or the link is ended."""
