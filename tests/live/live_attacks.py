@@ -67,7 +67,7 @@ class Attack:
 
 
 ALL = (
-    Attack(run=attacks.pings, micros=20, ends=True, plain=True),
+    Attack(run=attacks.pings, micros=20, ends=True),
     Attack(run=attacks.unknown, micros=20, ends=True),
     Attack(run=attacks.asks, micros=50, ends=True),
     Attack(run=attacks.grafts, micros=50_000),
@@ -77,12 +77,12 @@ ALL = (
     Attack(run=attacks.tiny, micros=300),
     Attack(run=attacks.huge, micros=40_000, keeps=5 * LAN.message_max),
     Attack(run=attacks.forged, micros=40_000, ends=True),
-    Attack(run=attacks.bombs, micros=50_000, ends=True, plain=True, grows=False),
+    Attack(run=attacks.bombs, micros=50_000, ends=True, grows=False),
     Attack(run=attacks.soup, micros=500_000, peak=32 * MIB),
     Attack(run=attacks.urgent, micros=40_000, late=2 * LATE),
-    Attack(run=attacks.takes_nothing, micros=20, peak=LAN.control_max, ends=True, plain=True),
+    Attack(run=attacks.takes_nothing, micros=20, peak=LAN.control_max, ends=True),
     Attack(run=attacks.takes_no_bundles, micros=40_000, keeps=20 * LAN.message_max),
-    Attack(run=attacks.takes_a_byte, micros=40_000, keeps=20 * LAN.message_max, seconds=4, grows=False),
+    Attack(run=attacks.takes_a_byte, micros=40_000, keeps=20 * LAN.message_max, seconds=3, grows=False),
     Attack(run=attacks.strangers_lines, micros=30_000, peak=LAN.max_handshakes * LAN.hello_max, ends=True, plain=True),
     Attack(run=attacks.members_lines, micros=30_000, peak=attacks.LINES * LAN.line_max, grows=False),
     Attack(run=attacks.drops, micros=1_000),
