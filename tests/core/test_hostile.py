@@ -287,6 +287,23 @@ class InventedStreamsTests(StageCase):
         self.assertEqual((len(self.stage.core.positions), self.stage.counts["streams_full"]), (10, 22))
         self.assertEqual(self.stage.seqs(Puppet(0x20).stream), [1, 2])
 
+    def test_unknown_origins(self) -> None:
+        """Of peers of whom nobody has told us one neighbour brings so many streams at once, and then slowly more; known
+        ones, and what others bring, are not held up."""
+        line = self.hostile(introductions_burst=3, introductions_interval=10)
+        other = self.stage.befriend(Puppet(0x11))
+        for number in range(0x20, 0x30):
+            line.send_lines(Puppet(number).bundle(1))
+        self.assertEqual((len(self.stage.core.positions), self.stage.counts["streams_over_rate"]), (3, 13))
+        other.send_lines(Puppet(0x30).bundle(1))
+        line.send(wire.JoinedInNetwork(Puppet(0x31).record()))
+        line.send_lines(Puppet(0x31).bundle(1), Puppet(0x20).bundle(2))
+        self.assertEqual(len(self.stage.core.positions), 5)
+        self.assertEqual(self.stage.seqs(Puppet(0x20).stream), [1, 2])
+        self.stage.pass_time(11)
+        line.send_lines(Puppet(0x2F).bundle(1))
+        self.assertEqual(self.stage.seqs(Puppet(0x2F).stream), [1])
+
 
 class RequestsTests(StageCase):
     """Requests without end."""

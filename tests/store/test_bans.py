@@ -38,14 +38,20 @@ class FileTests(FileCase):
 
     def test_add(self) -> None:
         """One more; a later ban of the same one takes its place, and who has served its time goes out."""
-        self.file.add(Banned(PEER, 1000.5, "flooding"), 0.0)
-        self.file.add(Banned("2001:db8::1", 2000.0, "bad-frame"), 0.0)
+        self.file.add(Banned(PEER, 1000.5, "flooding"), 0.0, 1000)
+        self.file.add(Banned("2001:db8::1", 2000.0, "bad-frame"), 0.0, 1000)
         self.assertEqual(
             self.file.read(), [Banned(PEER, 1001.0, "flooding"), Banned("2001:db8::1", 2000.0, "bad-frame")]
         )
-        self.file.add(Banned(PEER, 3000.0, "bad-frame"), 2500.0)
+        self.file.add(Banned(PEER, 3000.0, "bad-frame"), 2500.0, 1000)
         self.assertEqual(self.file.read(), [Banned(PEER, 3000.0, "bad-frame")])
         self.assertEqual(self.file.path.stat().st_mode & 0o777, 0o600)
+
+    def test_bounded(self) -> None:
+        """So many are kept: those that last longest, and the new one."""
+        for number in (5.0, 3.0, 4.0, 1.0):
+            self.file.add(Banned(f"192.0.2.{number:.0f}", number, "flooding"), 0.0, 3)
+        self.assertEqual([ban.until for ban in self.file.read()], [4.0, 5.0, 1.0])
 
     def test_lift(self) -> None:
         """One is taken out, and the others stay."""
@@ -69,7 +75,7 @@ class FileTests(FileCase):
         """A directory in its place is one clear line."""
         self.file.path.mkdir()
         self.assertRaises(DataDirError, self.file.read)
-        self.assertRaises(DataDirError, self.file.add, Banned(PEER, FAR, "flooding"), 0.0)
+        self.assertRaises(DataDirError, self.file.add, Banned(PEER, FAR, "flooding"), 0.0, 1000)
 
 
 class CommandTests(FileCase):

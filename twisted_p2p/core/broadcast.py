@@ -19,6 +19,7 @@ from twisted_p2p.core.actions import Bundle, Fork, Gap, Reason
 from twisted_p2p.core.link import Link
 from twisted_p2p.core.links import Links
 from twisted_p2p.core.positions import Positions
+from twisted_p2p.core.speakers import Speakers
 from twisted_p2p.core.timers import Timer
 from twisted_p2p.core.turn import Turn
 from twisted_p2p.core.wire import Broadcast
@@ -62,6 +63,7 @@ class Spread:
     links: Links
     positions: Positions
     log: IMessageLog
+    speakers: Speakers
     ends_gap: Callable[[Stream, int], bool]
     """Whether a bundle is wanted although its elders can't be had; then `skip_to` has been called."""
     on_early: Callable[[Link, Stream, int], None]
@@ -202,8 +204,7 @@ class Spread:
             elif seq < position:
                 self.on_duplicate(flow, stream, seq)
             return
-        if position == 1 and not self.may_begin(stream):
-            self.turn.counts["streams_full"] += 1
+        if position == 1 and not self.may_begin(stream, link):
             return
         if not self._is_signed(link, frame, line):
             return
@@ -220,6 +221,8 @@ class Spread:
             self._hold(stream, frame, line)
             self.on_early(link, stream, seq)
             return
+        if position == 1 and not self.positions.knows(stream):
+            self.speakers.begins(stream[0], link.peer)
         self._accept(link, stream, seq, line, frame)
         if early is not None:
             self._release(stream, early)
@@ -255,12 +258,18 @@ class Spread:
         self.epoch = max(int(self.turn.now * 1000), self.epoch + 1)
         self.unproven = 0
 
-    def may_begin(self, stream: Stream) -> bool:
-        """Whether a stream is known, or there is room for one more."""
+    def may_begin(self, stream: Stream, link: Link | None = None) -> bool:
+        """Whether a stream is known, or there is room for one more. `link`: who brings it, or tells of it."""
         config = self.turn.config
         if self.positions.knows(stream):
             return True
-        return len(self.positions) < config.max_streams and self.positions.epochs(stream[0]) < config.max_epochs
+        if len(self.positions) >= config.max_streams or self.positions.epochs(stream[0]) >= config.max_epochs:
+            self.turn.counts["streams_full"] += 1
+            return False
+        if link is not None and not self.speakers.may_begin(stream[0], link.peer):
+            self.turn.counts["streams_over_rate"] += 1
+            return False
+        return True
 
     def _accept(self, source: Link | None, stream: Stream, seq: int, line: bytes, frame: Broadcast | None) -> None:
         """Take the next bundle of a stream: to the log, to every link, to the application unless it is our own.

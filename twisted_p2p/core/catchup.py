@@ -108,7 +108,7 @@ class CatchUp:
             return
         want = self.wants.get(stream)
         if want is None:
-            if not self.spread.may_begin(stream) or not self._has_room(link.id):
+            if not self.spread.may_begin(stream, link) or not self._has_room(link.id):
                 self.turn.counts["wants_full"] += 1
                 return
             want = self.wants[stream] = Want(self.turn.now, link.id, deadline=self.turn.now)

@@ -37,9 +37,9 @@ class Conduct:
     banned: dict[str, float] = attrs.field(factory=dict)
     """Until when, in seconds since 1970."""
     _points: dict[str, tuple[float, float]] = attrs.field(factory=dict)
-    """How many, and when that was."""
+    """How many, and when that was; whose last offence is longest ago comes first."""
     _terms: dict[str, tuple[float, float]] = attrs.field(factory=dict)
-    """How long the last ban was, and when it ended or ends: the next one is twice as long."""
+    """How long the last ban was, and when it ended or ends: the next one is twice as long. The eldest comes first."""
 
     def is_banned(self, subject: str) -> bool:
         """Whether this peer, or this address, is banned now."""
@@ -64,14 +64,12 @@ class Conduct:
 
     def _add(self, subject: str, points: float, reason: Reason) -> None:
         total = self.points(subject) + points
+        self._points.pop(subject, None)
         if total < _ENOUGH:
-            if subject not in self._points and len(self._points) >= self.turn.config.penalties_max:
-                self.expire()
-                if len(self._points) >= self.turn.config.penalties_max:
-                    del self._points[min(self._points, key=self.points)]
+            if len(self._points) >= self.turn.config.penalties_max:
+                del self._points[next(iter(self._points))]
             self._points[subject] = total, self.turn.now
         else:
-            self._points.pop(subject, None)
             self._ban(subject, reason)
 
     def _ban(self, subject: str, reason: Reason) -> None:
@@ -81,8 +79,9 @@ class Conduct:
         term = min(2 * last, config.ban_max) if is_again else config.ban_time
         if len(self.banned) >= config.bans_max and subject not in self.banned:
             del self.banned[min(self.banned, key=self.banned.__getitem__)]
-        if len(self._terms) >= config.penalties_max and subject not in self._terms:
-            del self._terms[min(self._terms, key=lambda held: self._terms[held][1])]
+        self._terms.pop(subject, None)
+        if len(self._terms) >= config.penalties_max:
+            del self._terms[next(iter(self._terms))]
         self._terms[subject] = term, now + term
         self.banned[subject] = now + term
         self.turn.counts["bans"] += 1

@@ -71,8 +71,8 @@ class Config:
     A peer is dialled by each of the others now and then, and an address rarely has more than some dozens of them."""
 
     # --- what a link may send
-    lines_burst: int = 40_000
-    lines_rate: float = 20_000.0
+    lines_burst: int = 20_000
+    lines_rate: float = 10_000.0
     bytes_burst: int = 134_217_728
     bytes_rate: float = 67_108_864.0
     """Lines and bytes that are read from one link: so many at once, then so many a second; who sends faster is read
@@ -103,7 +103,8 @@ class Config:
     than the longest lasts."""
     bans_max: int = 1_000
     penalties_max: int = 10_000
-    """Peers and addresses that are banned, or have a penalty, at once; the one that matters least gives way."""
+    """Peers and addresses that are banned, or have a penalty, at once; of bans the one that ends first gives way, of
+    penalties the eldest."""
 
     # --- failure detection: SWIM (DSN 2002) with Lifeguard's restraint
     probe_interval: float = 2.0
@@ -177,7 +178,8 @@ class Config:
     guess: a restart with a clock that was wrong needs one answer, two processes are not to tell everybody for ever."""
     introductions_burst: int = 1_000
     introductions_interval: float = 1.0
-    """The same for unknown peers of which one neighbour tells. Bitcoin's burst; a thousand may join at once."""
+    """The same for unknown peers of which one neighbour tells, and for streams of such peers of which it brings the
+    first bundle. Bitcoin's burst; a thousand may join at once."""
     histories_burst: int = 5
     histories_interval: float = 2.0
     """Newcomers for whom it is looked up where their history begins: so many at once, then one each interval. In a log

@@ -31,6 +31,7 @@ from twisted_p2p.core.membership import Membership
 from twisted_p2p.core.overlay import Overlay
 from twisted_p2p.core.positions import Positions
 from twisted_p2p.core.shuffle import Shuffles
+from twisted_p2p.core.speakers import Speakers
 from twisted_p2p.core.tree import Tree
 from twisted_p2p.core.turn import Turn
 from twisted_p2p.interfaces import IMessageLog, ISigner, IVerifier, Stream
@@ -88,6 +89,7 @@ class PeerCore:
             self.links,
             self.positions,
             log,
+            Speakers(turn, self.membership),
             lambda stream, seq: self.catchup.ends_gap(stream, seq),
             self._early,
             lambda flow, stream, seq: self.tree.duplicate(flow, stream, seq),
@@ -474,6 +476,7 @@ class PeerCore:
         self.links.arrivals.expire()
         self.conduct.expire()
         self.catchup.expire()
+        self.spread.speakers.expire()
         gone = self.membership.expire()
         self.turn.counts["forgotten"] += len(gone)
         if not self.membership.is_sample:

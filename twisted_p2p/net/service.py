@@ -509,10 +509,11 @@ class PeerService(MultiService):
 
     def _keep_ban(self, action: Banned) -> None:
         self._bans[action.subject] = action
+        self._bans = {subject: ban for subject, ban in self._bans.items() if subject in self.core.conduct.banned}
         self._bans_log.say(self._now(), "Banned, until when, and why: {ban}", ban=ban_line(action))
         if self._bans_file is not None:
             try:
-                self._bans_file.add(action, self._now())
+                self._bans_file.add(action, self._now(), self.config.bans_max)
             except DataDirError as error:
                 self.log.error("This ban ends with this process. {error}", error=error)
 

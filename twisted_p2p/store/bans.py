@@ -47,9 +47,11 @@ class BansFile:
         except (ValueError, OverflowError):
             raise DataDirError(f"Line {number} of {self.path} is no ban: take it out, or mend it.") from None
 
-    def add(self, ban: Banned, now: float) -> None:
-        """Take one more; whoever has served its time goes out. Raises DataDirError."""
-        self.write([*(held for held in self.read() if held.subject != ban.subject and held.until > now), ban])
+    def add(self, ban: Banned, now: float, most: int) -> None:
+        """Take one more, and keep so many at most; whoever has served its time goes out. Raises DataDirError."""
+        others = [held for held in self.read() if held.subject != ban.subject and held.until > now]
+        others.sort(key=lambda held: held.until)
+        self.write([*others[max(0, len(others) + 1 - most) :], ban])
 
     def lift(self, subject: str) -> bool:
         """Take one out; whether there was one. Raises DataDirError."""
