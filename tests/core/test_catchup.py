@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.core.puppet import OWN, Line, Puppet, Stage, seqs_in
 from twisted_p2p.core import wire
-from twisted_p2p.core.actions import Gap
+from twisted_p2p.core.actions import Gap, Reason
 from twisted_p2p.core.config import LAN
 
 PATIENCE = 1.5 * LAN.graft_timeout + 0.01
@@ -188,7 +188,7 @@ class PatientTests(CatchUpCase):
         line.send(wire.Frontier([(*STREAM, 1000)]))
         self.stage.pass_time(60)
         self.assertLessEqual(len(self.grafts(line)), 2)
-        self.assertEqual((self.stage.gaps, self.wants, self.stage.counts["broken_promises"]), ([], 0, 1))
+        self.assertEqual((self.stage.gaps, self.wants, self.stage.counts["given_up"]), ([], 0, 1))
 
 
 class GapTests(CatchUpCase):
@@ -242,17 +242,16 @@ class GapTests(CatchUpCase):
         self.assertEqual(self.stage.seqs(STREAM), [1, 2])
 
     def test_nothing_left(self) -> None:
-        """Where nobody holds any bundle more of a stream that goes on, it takes most neighbours to say so."""
+        """That nobody holds any bundle more of a stream that goes on is not believed, whoever says so."""
         self.one.send(wire.JoinedInNetwork(CAROL.record()))
-        self.one.send(wire.Frontier([(*STREAM, 5)]))
-        self.answer_for(LAN.gap_patience + 20, (self.one, 5))
-        self.assertEqual(self.stage.gaps, [])
-        self.one.send(wire.Frontier([(*STREAM, 5)]))
-        self.answer_for(LAN.gap_patience + 20, (self.one, 5), (self.two, 5))
-        self.assertEqual(self.stage.gaps, [Gap(*STREAM, 1, 4)])
+        for liars in ([self.one], [self.one, self.two]):
+            for liar in liars:
+                liar.send(wire.Frontier([(*STREAM, 5)]))
+            self.answer_for(LAN.gap_patience + 20, *((liar, 5) for liar in liars))
+            self.assertEqual((self.stage.gaps, self.wants), ([], 0))
 
     def test_nothing_left_by_its_origin(self) -> None:
-        """Or its origin."""
+        """But if its origin does."""
         carol = self.stage.befriend(CAROL)
         carol.send(wire.Frontier([(*STREAM, 5)]))
         self.answer_for(LAN.gap_patience + 20, (carol, 5))
@@ -376,15 +375,31 @@ class OwnStreamTests(CatchUpCase):
         self.assertEqual((self.wants, self.stage.core.spread.own, self.stage.gaps), (0, self.stream, []))
 
     def test_most_say_so(self) -> None:
-        """Where most neighbours say so, and nobody holds any of it, we begin a new one, too, and number from 1."""
-        self.line.send(wire.Floor(*self.stream, 1, 3, 3))
-        for _ in range(30):
+        """Nor do those of all neighbours, again and again: what this life has begun nobody else has."""
+        self.insist()
+        self.assertEqual((self.stage.core.spread.own, self.stage.gaps), (self.stream, []))
+
+    def test_in_a_later_life(self) -> None:
+        """A stream that an earlier life has begun they are believed to have more of: we begin a new one, just once."""
+        self.stage.broadcast("a")
+        self.stage = Stage(log=self.stage.log, now=self.stage.now + 60)
+        self.line = self.befriend(0x10)
+        self.stream = self.stage.core.spread.own
+        self.insist()
+        renewed = self.stage.core.spread.own
+        self.assertGreater(renewed, self.stream)
+        self.stream = renewed
+        self.insist()
+        self.assertEqual(self.stage.core.spread.own, renewed)
+
+    def insist(self) -> None:
+        """The neighbour claims to be ahead in our stream for a minute, and to hold nothing of it."""
+        asked = self.stage.core.positions.of(self.stream)
+        for _ in range(60):
+            self.line.send(wire.Frontier([(*self.stream, asked + 2)]))
             self.stage.pass_time(1)
             if self.grafts(self.line):
-                self.line.send(wire.Floor(*self.stream, 1, 3, 3))
-        self.stage.broadcast("a")
-        self.assertEqual((self.wants, self.line.take_seqs()), (0, [1]))
-        self.assertGreater(self.stage.core.spread.own, self.stream)
+                self.line.send(wire.Floor(*self.stream, asked, asked + 2, asked + 2))
 
 
 class ServingTests(CatchUpCase):
@@ -413,6 +428,31 @@ class ServingTests(CatchUpCase):
         self.stage.pass_time(0)
         self.stage.broadcast("g")
         self.assertEqual(self.line.take_seqs(), [1, 2, 3, 4, 5, 6, 7])
+
+    def test_again(self) -> None:
+        """What was sent on a link already is sent on it three times more, then once in a while (row 86)."""
+        for _ in range(20):
+            self.line.send(wire.Graft([(*self.own, 1)]))
+            self.stage.pass_time(0)
+        self.assertEqual(self.line.take_seqs(), [1, 2, 3, 4, 5] * (1 + LAN.grafts_again))
+        self.assertEqual(self.stage.counts["graft_refused"], 19 - LAN.grafts_again)
+        self.stage.pass_time(LAN.grafts_again_interval)
+        self.line.take_all()
+        self.line.send(wire.Graft([(*self.own, 1)]))
+        self.stage.broadcast("f")
+        self.stage.pass_time(0)
+        self.assertEqual(self.line.take_seqs(), [1, 2, 3, 4, 5, 6])
+
+    def test_again_without_end(self) -> None:
+        """Who asks for it a hundred times more ends its link (row 86)."""
+        self.line.send(*[wire.Graft([(*self.own, 1)])] * 2)
+        self.stage.pass_time(0)
+        asked = [wire.Graft([(*self.own, 1)])]
+        self.line.send(*asked * (LAN.grafts_again + LAN.grafts_refused))
+        self.assertIsNone(self.line.ended)
+        self.line.send(*asked)
+        assert self.line.ended is not None
+        self.assertIs(self.line.ended.reason, Reason.ASKS_AGAIN)
 
     def test_level(self) -> None:
         """Who asks for what comes next gets just that, once it is there."""

@@ -9,7 +9,7 @@ from functools import partial
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.core.puppet import FIRST, NETWORK, OWN, Line, Puppet, Stage, message
+from tests.core.puppet import BEGINNING, FIRST, NETWORK, OWN, Line, Puppet, Stage, message
 from twisted_p2p.core import wire
 from twisted_p2p.core.actions import Actions, Kind, Reason, Write
 from twisted_p2p.core.config import LAN
@@ -492,7 +492,7 @@ class LongFactsTests(StageCase):
 
     def claim(self, record: Record, accuser: str) -> Claim:
         """A claim that this peer has failed."""
-        said = (record.peer, record.incarnation, accuser, 2**53 - 1)
+        said = (record.peer, record.incarnation, accuser, int(BEGINNING * 1000))
         return Claim(*said, CheapSigner(accuser).sign(wire.claim_bytes(NETWORK, *said)))
 
     def test_text_that_grows(self) -> None:

@@ -142,7 +142,7 @@ class SampleTests(SampleCase):
     def test_back(self) -> None:
         """Who was taken to have failed, and is there after all, is alive again, and the application hears it."""
         self.test_not_reached()
-        self.assertTrue(self.stage.core.catchup.has_ended((Puppet(0x30).peer, 7)))
+        self.assertTrue(self.stage.core.catchup.has_ended((Puppet(0x30).peer, 7), False))
         self.stage.meet(Puppet(0x30))
         self.assertTrue(self.stage.core.membership.is_alive(Puppet(0x30).peer))
         self.assertEqual(self.stage.told(Kind.JOINED)[-1], (Kind.JOINED, Puppet(0x30).peer))
@@ -162,12 +162,13 @@ class SampleTests(SampleCase):
         self.assertEqual(len(self.known()), 1 + KNOWN // 2)
 
     def test_unknown_origin(self) -> None:
-        """That an origin is not in the sample does not mean that it is gone."""
+        """That an origin is not in the sample does not mean that it is gone; most neighbours are believed, then."""
         stream = (Puppet(0x70).peer, 7)
-        self.assertFalse(self.stage.core.catchup.has_ended(stream))
+        self.assertFalse(self.stage.core.catchup.has_ended(stream, False))
+        self.assertTrue(self.stage.core.catchup.has_ended(stream, True))
         self.tell(0x30)
         self.one.send(wire.Disconnect(Puppet(0x30).record(2, "left")))
-        self.assertTrue(self.stage.core.catchup.has_ended((Puppet(0x30).peer, 7)))
+        self.assertTrue(self.stage.core.catchup.has_ended((Puppet(0x30).peer, 7), False))
 
     def test_positions_kept(self) -> None:
         """The position of an origin that nobody here knows is never forgotten: it may speak again."""

@@ -40,6 +40,8 @@ class Reason(str, enum.Enum):
     TOO_MANY = "too-many-links"
     NOT_ADMITTED = "not-admitted"  # it lacks the network's key, or the lists of one of the two leave the other out
     NO_TLS = "no-tls"  # the other end speaks no TLS 1.3, or has a key of another kind
+    BROKEN_PROMISE = "broken-promise"  # it told of bundles, and sent none when asked, again and again
+    ASKS_AGAIN = "asks-again"  # for what it was sent already, without end
     LOG_FAILED = "log-failed"  # we can't keep what comes, so we take nothing
     FLOODING = "flooding"  # more frames of its own than any peer needs to send
     BANNED = "banned"  # it has broken the rules again and again, and is not let in for a while

@@ -41,6 +41,10 @@ class Flow:
     """The streams whose positions the other end is to be told, on a lazy link."""
     paused: Timer | None = None
     """Until the link is to rest if it still takes nothing."""
+    served: dict[Stream, int] = attrs.field(factory=dict)
+    """Up to where each stream was sent out of the log."""
+    refused: int = 0
+    """How often it asked in vain for what it was sent already."""
     grafts_sent: int = 0
     grafts_heard: int = 0
 
@@ -82,6 +86,8 @@ class Spread:
     """
     replay: dict[Stream, int] = attrs.field(factory=dict)
     """Up to where the streams were when we joined, if we asked for what was before."""
+    _went_on: bool = False
+    """Whether our stream was begun in an earlier life: then our log may be an old copy."""
     _has_twin: bool = False
     """Whether another process was found to have our key, by a record."""
     _forked: dict[Stream, None] = attrs.field(factory=dict)
@@ -107,7 +113,7 @@ class Spread:
             unproven: as that one left it.
         """
         if epoch and is_whole:
-            self.epoch = epoch
+            self.epoch, self._went_on = epoch, True
             self.unproven = unproven or self.positions.of(self.own)
         else:
             self.epoch = max(int(self.turn.now * 1000), epoch + 1)
@@ -256,7 +262,15 @@ class Spread:
         """Our stream has bundles that we have not made: another process has our key. Begin a stream of our own."""
         self.turn.counts["own_forks"] += 1
         self.epoch = max(int(self.turn.now * 1000), self.epoch + 1)
-        self.unproven = 0
+        self.unproven, self._went_on = 0, False
+
+    def doubt_own(self) -> None:
+        """Some say to be further in our own stream than we are, and hold nothing of it that would prove that.
+
+        Our log may be an old copy. But what this life has begun nobody else has: so they are believed once in a life.
+        """
+        if self._went_on:
+            self._renew()
 
     def may_begin(self, stream: Stream, link: Link | None = None) -> bool:
         """Whether a stream is known, or there is room for one more. `link`: who brings it, or tells of it."""
@@ -392,6 +406,8 @@ class Spread:
                 continue
             for line in lines:
                 self._write(link, line)
+            if lines:
+                flow.served[stream] = max(cursor + len(lines), flow.served.get(stream, 1))
             if cursor + len(lines) == position:
                 del flow.cursor[stream]
             else:

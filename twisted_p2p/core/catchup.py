@@ -6,16 +6,21 @@ from collections.abc import Callable, Iterable
 
 import attrs
 
+from twisted_p2p.core.actions import Reason
 from twisted_p2p.core.broadcast import Flow, Spread
 from twisted_p2p.core.link import Link
 from twisted_p2p.core.links import Links
+from twisted_p2p.core.membership import TokenBuckets
 from twisted_p2p.core.pace import Bucket
 from twisted_p2p.core.positions import Positions
+from twisted_p2p.core.promises import Promises
 from twisted_p2p.core.timers import Timer
 from twisted_p2p.core.turn import Turn
 from twisted_p2p.core.wire import Floor, Graft, Position
 from twisted_p2p.interfaces import Stream
 
+_UNTRUE = 2.0
+"""Broken promises for which it counts that a FLOOR was of no use: each costs us the whole gap patience."""
 _AT_LEAST, _AT_MOST = 0.25, 8.0
 """Bounds of the graft time-out, as multiples of the one that a peer begins with."""
 
@@ -77,10 +82,11 @@ class CatchUp:
     links: Links
     positions: Positions
     spread: Spread
+    promises: Promises
     on_missing: Callable[[str], None]
     """No neighbour holds what we want of this origin: get in touch with others."""
-    has_ended: Callable[[Stream], bool]
-    """Whether nothing more can come of a stream."""
+    has_ended: Callable[[Stream, bool], bool]
+    """Whether nothing more can come of a stream; the flag: most neighbours say that they hold nothing of it."""
     wants: dict[Stream, Want] = attrs.field(factory=dict)
     _asks: dict[int, list[Position]] = attrs.field(factory=dict)
     """What this turn's GRAFTs ask for, by link; nothing where the link is just to be eager."""
@@ -88,6 +94,8 @@ class CatchUp:
     """Where we are level now, for links that wait to hear of it before they push."""
     _served: dict[int, float] = attrs.field(factory=dict)
     """When each link last brought something that we wanted: it is not late with one stream while it serves others."""
+    _grafted: dict[int, float] = attrs.field(factory=dict)
+    """When each link was last made eager: what comes by it then is late because nobody had sent it before."""
     _lost: dict[Stream, tuple[float, float]] = attrs.field(factory=dict)
     """Streams of which nobody was found to hold what we want: since when, and when last."""
     _raised: dict[int, dict[Stream, None]] = attrs.field(factory=dict)
@@ -95,7 +103,15 @@ class CatchUp:
     _serving: dict[str, Bucket] = attrs.field(factory=dict)
     """What each peer has asked for."""
     _timer: Timer | None = None
+    _repeats: TokenBuckets = attrs.field(init=False)
+    """By link and stream: what is sent once more."""
+    _sought: float = float("-inf")
+    """When we last got in touch with others."""
     lateness: Lateness = attrs.field(default=attrs.Factory(_lateness, takes_self=True))
+
+    def __attrs_post_init__(self) -> None:
+        config = self.turn.config
+        self._repeats = TokenBuckets(config.grafts_again, config.grafts_again_interval)
 
     # --- what makes us want
 
@@ -136,12 +152,15 @@ class CatchUp:
 
     def progressed(self, link: Link | None, stream: Stream, position: int) -> None:
         """We have moved. Whoever we are level with now is to push this stream from here on."""
+        if link is not None and self.promises.are_open:
+            self.promises.kept(link, stream)
         want = self.wants.get(stream)
         if want is None:
             return
         if link is not None:
             self._served[link.id] = self.turn.now
-            if link.id not in want.asked and link.id != want.source:
+            by_itself = link.id not in want.asked and link.id != want.source
+            if by_itself and self._grafted.get(link.id, want.since) <= want.since:
                 self.lateness.measured(self.turn.now - want.since)
         timeout = self.turn.config.graft_timeout
         want.since = self.turn.now
@@ -158,6 +177,8 @@ class CatchUp:
     def lost(self, link: Link) -> None:
         """A link is gone: ask another for what it was asked for."""
         self._served.pop(link.id, None)
+        self._grafted.pop(link.id, None)
+        self.promises.lost(link)
         for stream, want in list(self.wants.items()):
             want.ahead.pop(link.id, None)
             want.asked.pop(link.id, None)
@@ -176,7 +197,8 @@ class CatchUp:
             if max(want.deadline, served + self.turn.config.graft_timeout) <= self.turn.now:
                 self._ask_next(stream, want)
         missing = [stream for stream, want in self.wants.items() if want.lost_since is not None]
-        if missing:
+        if missing and self.turn.now >= self._sought + self.turn.config.graft_timeout / 2:
+            self._sought = self.turn.now
             self.on_missing(self.turn.rng.choice(missing)[0])
         if self.wants:
             self._timer = self.turn.timers.after(self.lateness.timeout / 2, self._look)
@@ -189,7 +211,12 @@ class CatchUp:
         if not fresh:
             self._settle(stream, want)
             return
+        if len(fresh) > 1:
+            least = min(map(self.promises.doubt, fresh))
+            fresh = [number for number in fresh if self.promises.doubt(number) <= least]
         number = self.turn.rng.choice([number for number in fresh if number in self._asks] or fresh)
+        if number in want.ahead:
+            self.promises.asked(number, stream)
         want.source = number
         want.asked[number] = None
         want.deadline = self.turn.now + self.turn.config.graft_timeout
@@ -207,6 +234,7 @@ class CatchUp:
         """
         if want.resume is not None and want.source is not None:
             want.asked[want.source] = None
+            self._is_untrue(want.source)
         floors = [(floor, number) for number, floor in want.asked.items() if floor is not None]
         want.source, want.resume, want.deadline = None, None, self.turn.now + self.turn.config.graft_timeout
         want.lost_since = self._lost_since(stream)
@@ -215,7 +243,7 @@ class CatchUp:
         elif floors:
             self._resume_after_gap(stream, want, floors)
         else:
-            self.turn.counts["broken_promises"] += 1
+            self.turn.counts["given_up"] += 1
             self._give_up(stream)
 
     def _lost_since(self, stream: Stream) -> float:
@@ -232,8 +260,8 @@ class CatchUp:
     def _resume_after_gap(self, stream: Stream, want: Want, floors: list[tuple[int, int]]) -> None:
         """Have the first bundle that is left sent: signed by its origin, it proves that the stream went on.
 
-        Where nobody has any, its origin must say so, or most neighbours, or one that lies could cut off a stream that
-        still goes on.
+        Where nobody has any, its origin must say so, or be gone, or those that lie could cut off a stream that still goes
+        on. A word about our own one is never a proof.
         """
         first, number = min(floors)
         held = self.spread.earliest(stream)
@@ -242,17 +270,26 @@ class CatchUp:
         elif first < want.ahead.get(number, 0):
             want.source, want.resume = number, first
             self._asks.setdefault(number, []).append((*stream, first))
-        elif (
-            self.has_ended(stream)
-            or any(link.peer == stream[0] for _, asked in floors if (link := self.links.by_id.get(asked)))
-            or 2 * len(floors) > len(list(self._live()))
-        ):
+        elif any(
+            link.peer == stream[0] for _, asked in floors if (link := self.links.by_id.get(asked))
+        ) or self.has_ended(stream, 2 * len(floors) > len(list(self._live()))):
             self._skip(stream, first)
         else:
+            for _, asked in floors:
+                self._is_untrue(asked)
+            if stream == self.spread.own:
+                self.spread.doubt_own()
             self._give_up(stream)
+
+    def _is_untrue(self, number: int) -> None:
+        """What a link said of its log was of no use for the whole of our patience."""
+        link = self.links.by_id.get(number)
+        if link is not None:
+            self.promises.broken(link, _UNTRUE)
 
     def arrived_early(self, link: Link, stream: Stream, seq: int) -> None:
         """A bundle came before its elders; they may be on their way."""
+        self.promises.kept(link, stream)
         self.behind(link, stream, seq + 1, patient=True)
         if stream not in self.wants:
             self.spread.drop_early(stream)
@@ -284,6 +321,7 @@ class CatchUp:
     def floor(self, link: Link, frame: Floor) -> None:
         """A GRAFT of ours can't be served."""
         stream = (frame.origin, frame.epoch)
+        self.promises.kept(link, stream)
         want, position = self.wants.get(stream), self.positions.of(stream)
         if frame.asked < position:
             self._tell_level(link.id, stream)
@@ -304,6 +342,7 @@ class CatchUp:
             self._ask_next(stream, want)
 
     def _tell_level(self, number: int, stream: Stream) -> None:
+        self.promises.void(number, stream)
         self._level.setdefault(number, []).append((*stream, self.positions.of(stream)))
 
     def has_asked(self, stream: Stream) -> bool:
@@ -320,6 +359,7 @@ class CatchUp:
 
         Each makes its link eager; that we are level is of no use on a lazy one.
         """
+        self.promises.judge()
         if not self._asks and not self._level:
             return
         asks, self._asks, level, self._level = self._asks, {}, self._level, {}
@@ -330,6 +370,8 @@ class CatchUp:
 
     def _graft(self, flow: Flow, positions: list[Position]) -> None:
         size = self.turn.config.page
+        if not flow.eager:
+            self._grafted[flow.link.id] = self.turn.now
         flow.eager = True
         for begin in range(0, max(1, len(positions)), size):
             flow.grafts_sent += 1
@@ -350,6 +392,7 @@ class CatchUp:
     def expire(self) -> None:
         """Forget to whom much was sent long ago."""
         now = self.turn.now
+        self._repeats.expire(now)
         self._serving = {peer: bucket for peer, bucket in self._serving.items() if not bucket.is_full(now)}
 
     def grafted(self, link: Link, frame: Graft) -> None:
@@ -372,6 +415,8 @@ class CatchUp:
             if position == ours:
                 flow.cursor.pop(stream, None)
                 continue
+            if position < flow.served.get(stream, 1) and not self._may_repeat(flow, stream):
+                continue
             if position < ours and not self._may_serve(link.peer, flow.cursor.get(stream, ours) - position):
                 self.turn.counts["grafts_over_rate"] += 1
                 continue
@@ -381,3 +426,15 @@ class CatchUp:
             else:
                 flow.owed.pop(stream, None)
                 self.spread.send_floor(link, stream, position)
+
+    def _may_repeat(self, flow: Flow, stream: Stream) -> bool:
+        """Whether what this link was sent already is sent once more. Who asks for it without end is hung up on."""
+        key = (flow.link.id, stream)
+        if self._repeats.has(key, self.turn.now):
+            self._repeats.take(key, self.turn.now)
+            return True
+        self.turn.counts["graft_refused"] += 1
+        flow.refused += 1
+        if flow.refused > self.turn.config.grafts_refused:
+            self.links.hang_up(flow.link, Reason.ASKS_AGAIN)
+        return False

@@ -20,6 +20,8 @@ OFFENCES = {
     Reason.BAD_SIGNATURE: 40.0,
     Reason.LINE_TOO_LONG: 40.0,
     Reason.FLOODING: 40.0,
+    Reason.ASKS_AGAIN: 40.0,
+    Reason.BROKEN_PROMISE: 10.0,
     Reason.HANDSHAKE_TIMEOUT: 4.0,
     Reason.NO_TLS: 4.0,
 }

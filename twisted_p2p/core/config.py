@@ -26,6 +26,11 @@ class Config:
     """The same for a peer that broke the rules: it will hardly keep them a moment later. Long enough to make a loop of
     it cheap, short enough for two who have just each other."""
 
+    bridges_burst: int = 3
+    bridges_interval: float = 10.0
+    """Requests to be the neighbour of one from whom we are found to be split: so many at once, then one each interval.
+    A few heal any split, since everybody makes them; each costs somebody a neighbour, who is to serve us meanwhile."""
+
     # --- a sample of the network, in place of all of it
     max_known: int = 0
     """Peers of whom a peer knows; the directory is then a sample. 0: everybody. Peers of both kinds do not mix."""
@@ -154,6 +159,17 @@ class Config:
     """Who stays behind for so long asks another link; from a quarter to eight times as long once it is measured."""
     gap_patience: float = 20.0
     """How long others are asked, the origin first, before what no neighbour holds is given up as a gap."""
+    grafts_again: int = 3
+    grafts_again_interval: float = 30.0
+    """How often a link may ask for what it was sent already, of one stream: so often at once, then once an interval.
+    On a connection nothing is lost; what was held back and dropped is asked for again. GossipSub's 3 retransmissions."""
+    grafts_refused: int = 100
+    """So many requests over that end the link."""
+    promises_max: float = 5.0
+    promises_decay: float = 60.0
+    """A neighbour that has told of bundles, and sends none within `ping_timeout` of being asked, has broken a promise;
+    at so many it is left. Each that it keeps makes up for one, and so does such a time. A guess: half a minute of
+    nothing but broken ones, while one that is just slow answers some."""
     sync_interval: float = 5.0
     """Between comparisons of digests with a neighbour; bounds the delay after a mass failure."""
     early_max: int = 1_000

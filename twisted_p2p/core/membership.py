@@ -345,6 +345,10 @@ class Membership:
         if claim.accuser not in self.entries and claim.accuser not in beside:
             self.turn.counts["claim_by_unknown"] += 1
             return False
+        if claim.time / 1000 > self.turn.now + self.turn.config.departed_keep:
+            # Who comes later would not admit its peer, and directories would differ for as long as it is remembered.
+            self.turn.counts["claim_from_future"] += 1
+            return False
         held = entry.claim if entry is not None and entry.record is record else None
         if held is not None and claim_order(claim) <= claim_order(held):
             return False

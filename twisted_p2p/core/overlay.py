@@ -15,12 +15,12 @@ import attrs
 from twisted_p2p.core.actions import Changed, Kind, Reason
 from twisted_p2p.core.link import Link, Purpose
 from twisted_p2p.core.links import Links
-from twisted_p2p.core.membership import Membership
+from twisted_p2p.core.membership import Membership, TokenBuckets
 from twisted_p2p.core.timers import Timer
 from twisted_p2p.core.turn import Turn
 from twisted_p2p.core.wire import NodeConnAddr, NodeConnAnswer, Record
 
-_FAULTS = (Reason.BAD_FRAME, Reason.BAD_SIGNATURE, Reason.LINE_TOO_LONG)
+_FAULTS = (Reason.BAD_FRAME, Reason.BAD_SIGNATURE, Reason.LINE_TOO_LONG, Reason.BROKEN_PROMISE, Reason.ASKS_AGAIN)
 """Ends of an open link after which the two are better apart for a while, whoever of them has found the fault."""
 
 
@@ -64,6 +64,12 @@ class Overlay:
     _moving: dict[str, Timer] = attrs.field(factory=dict)
     """Peers that replaced their link with us; the new one is not ours yet."""
     _timer: Timer | None = None
+    _bridges: TokenBuckets = attrs.field(init=False)
+    """Of our own requests to be the neighbour of one from whom we are split."""
+
+    def __attrs_post_init__(self) -> None:
+        config = self.turn.config
+        self._bridges = TokenBuckets(config.bridges_burst, config.bridges_interval)
 
     def start(self, at_once: bool = False) -> None:
         """Keep the active view full from now on. `at_once`: the others know us."""
@@ -161,9 +167,18 @@ class Overlay:
         self.links.send(link, NodeConnAddr(urgent))
 
     def bridge(self, link: Link) -> None:
-        """The network is split between us and the other end of an open link: be neighbours."""
-        if not self._is_faulty(link.peer):
-            self.ask(link, urgent=True)
+        """The network is split between us and the other end of an open link: be neighbours.
+
+        Somebody has to give way to us, so it is rationed: who tells each peer another thing of its stream makes it look
+        as if everybody were split from everybody.
+        """
+        if self._is_faulty(link.peer):
+            return
+        if not self._bridges.has("", self.turn.now):
+            self.turn.counts["bridges_over_rate"] += 1
+            return
+        self._bridges.take("", self.turn.now)
+        self.ask(link, urgent=True)
 
     def _is_faulty(self, peer: str) -> bool:
         return self._faulty.get(peer, 0.0) > self.turn.now or self.links.conduct.is_banned(peer)

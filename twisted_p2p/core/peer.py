@@ -16,7 +16,7 @@ from twisted_p2p.core.access import Access
 from twisted_p2p.core.actions import Actions, Changed, Kind, Reason
 from twisted_p2p.core.antientropy import AntiEntropy
 from twisted_p2p.core.arrivals import Arrivals
-from twisted_p2p.core.broadcast import Spread
+from twisted_p2p.core.broadcast import Flow, Spread
 from twisted_p2p.core.catchup import CatchUp
 from twisted_p2p.core.conduct import Conduct
 from twisted_p2p.core.config import Config
@@ -30,6 +30,7 @@ from twisted_p2p.core.lives import HOUSEKEEPING, Lives
 from twisted_p2p.core.membership import Membership
 from twisted_p2p.core.overlay import Overlay
 from twisted_p2p.core.positions import Positions
+from twisted_p2p.core.promises import Promises
 from twisted_p2p.core.shuffle import Shuffles
 from twisted_p2p.core.speakers import Speakers
 from twisted_p2p.core.tree import Tree
@@ -92,15 +93,17 @@ class PeerCore:
             Speakers(turn, self.membership),
             lambda stream, seq: self.catchup.ends_gap(stream, seq),
             self._early,
-            lambda flow, stream, seq: self.tree.duplicate(flow, stream, seq),
+            self._duplicate,
             lambda flow, stream: self.tree.moved(flow, stream),
             self._progressed,
         )
+        self.promises = Promises(turn, self.links)
         self.catchup = CatchUp(
             turn,
             self.links,
             self.positions,
             self.spread,
+            self.promises,
             lambda origin: self.detection.seek(origin),
             self._has_ended,
         )
@@ -423,20 +426,25 @@ class PeerCore:
     def _early(self, link: Link, stream: tuple[str, int], seq: int) -> None:
         self.catchup.arrived_early(link, stream, seq)
 
+    def _duplicate(self, flow: Flow, stream: Stream, seq: int) -> None:
+        self.promises.kept(flow.link, stream)
+        self.tree.duplicate(flow, stream, seq)
+
     def _progressed(self, link: Link | None, stream: tuple[str, int], position: int) -> None:
         self.tree.accepted(link, stream, position - 1)
         self.catchup.progressed(link, stream, position)
 
-    def _has_ended(self, stream: Stream) -> bool:
-        """Its origin is gone, or has begun another one.
+    def _has_ended(self, stream: Stream, most_say_so: bool) -> bool:
+        """Its origin is gone, or has begun another one. Most neighbours are believed where a sample does not name it.
 
         One that comes back goes on with its stream only where the others have not got ahead of it.
         """
         origin = stream[0]
         if origin == self.peer:
             return stream != self.spread.own
-        is_unknown = self.membership.is_sample and origin not in self.membership.entries
-        return self.positions.has_later(stream) or not (is_unknown or self.membership.is_alive(origin))
+        if self.membership.is_sample and origin not in self.membership.entries:
+            return most_say_so or self.positions.has_later(stream)
+        return self.positions.has_later(stream) or not self.membership.is_alive(origin)
 
     # --- our own standing
 

@@ -26,10 +26,11 @@ from pathlib import Path
 import attrs
 
 from twisted_p2p.sim import fuzz
+from twisted_p2p.sim.attacks import ATTACKS
 from twisted_p2p.sim.checks import settles
 from twisted_p2p.sim.paper import report as papers
 from twisted_p2p.sim.paper.plots import NoMatplotlib, draw
-from twisted_p2p.sim.scenarios import SCENARIOS, NotBuilt
+from twisted_p2p.sim.scenarios import SCENARIOS, Violated
 from twisted_p2p.sim.world import BEGINNING, World
 
 SHOWN = 10
@@ -54,7 +55,7 @@ def play(name: str, peers: int, seed: int) -> Outcome:
     world = World(seed)
     try:
         limit = SCENARIOS[name](world, peers)
-    except NotBuilt as error:
+    except Violated as error:
         return Outcome(world, [str(violation) for violation in error.args], world.now, world.now, 0.0)
     happened = world.now
     found = settles(world, limit)
@@ -90,6 +91,7 @@ def report(name: str, peers: int, seed: int, outcome: Outcome) -> str:
         f" gaps: {sum(len(peer.gaps) for peer in world.peers)}",
         *(f"  {what}: {counts[what]}" for what in sorted(counts) if counts[what]),
     ]
+    lines += [f"  {note}" for note in world.notes]
     lines += [f"  VIOLATED {violation}" for violation in outcome.violations[:SHOWN]]
     if len(outcome.violations) > SHOWN:
         lines.append(f"  VIOLATED and {len(outcome.violations) - SHOWN} more")

@@ -1,12 +1,13 @@
 """The contract of docs/guarantee.md as checks on a world, and what else must hold once it has come to rest.
 
-Each check returns its violations, as sentences. `members` are the peers that count and are up.
+Each check returns its violations, as sentences. `members` are the peers that count and are up. What a hostile peer says
+is lost to itself alone: of its streams only those checks speak that go by their numbers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import attrs
 import msgspec
@@ -70,6 +71,18 @@ def spoken(peers: Sequence[SimPeer]) -> dict[Stream, Spoken]:
     return found
 
 
+def _honest(world: World) -> list[SimPeer]:
+    """Those that are not hostile, up or not."""
+    return [peer for peer in world.peers if peer.mask is None]
+
+
+def _is_vouched(world: World, stream: Stream) -> bool:
+    """Whether the stream is of somebody who is not hostile."""
+    return stream[0] in {peer.peer for peer in world.peers} - {
+        peer.peer for peer in world.peers if peer.mask is not None
+    }
+
+
 # What must hold of everybody at any time.
 
 
@@ -77,15 +90,17 @@ def integrity(world: World, members: Sequence[SimPeer]) -> Violations:
     """Nobody is handed anything twice, nor what its origin did not broadcast."""
     found: Violations = []
     said = {stream: {message for _, message in of.said} for stream, of in spoken(world.peers).items()}
-    for peer in world.peers:
+    for peer in _honest(world):
         for stream, messages in delivered(peer).items():
+            if stream[0] == peer.peer:
+                found.append(f"integrity: {peer} was handed its own messages")
+            if not _is_vouched(world, stream):
+                continue
             if len(set(messages)) < len(messages):
                 found.append(f"integrity: {peer} was handed {len(messages) - len(set(messages))} messages twice")
             strange = [message for message in messages if message not in said.get(stream, ())]
             if strange:
                 found.append(f"integrity: {peer} was handed {len(strange)} that {stream[0][:6]} never broadcast")
-            if stream[0] == peer.peer:
-                found.append(f"integrity: {peer} was handed its own messages")
     return found
 
 
@@ -95,9 +110,9 @@ def fifo(world: World, members: Sequence[SimPeer]) -> Violations:
     place = {
         stream: {message: n for n, (_, message) in enumerate(of.said)}
         for stream, of in spoken(world.peers).items()
-        if not of.is_forked
+        if not of.is_forked and _is_vouched(world, stream)
     }
-    for peer in world.peers:
+    for peer in _honest(world):
         for stream, messages in delivered(peer).items():
             places = [place[stream].get(message, -1) for message in messages] if stream in place else []
             if places != sorted(places):
@@ -108,7 +123,7 @@ def fifo(world: World, members: Sequence[SimPeer]) -> Violations:
 def no_silent_loss(world: World, members: Sequence[SimPeer]) -> Violations:
     """The bundles of a stream are handed over without a hole, unless a gap tells of it."""
     found: Violations = []
-    for peer in world.peers:
+    for peer in _honest(world):
         told = {(gap.origin, gap.epoch, gap.first): gap.last for gap in peer.gaps}
         last: dict[tuple[str, int], int] = {}
         for bundle in peer.received:
@@ -144,7 +159,7 @@ def agreement(world: World, members: Sequence[SimPeer]) -> Violations:
     for peer in members:
         for stream, messages in delivered(peer).items():
             known.setdefault(stream, {}).update(dict.fromkeys(messages))
-    said = spoken(world.peers)
+    said = {stream: of for stream, of in spoken(world.peers).items() if _is_vouched(world, stream)}
     for stream, of in said.items():
         of.said = [(at, message) for at, message in of.said if message in known.get(stream, ())]
     return _missing("agreement", world, members, said)
@@ -184,7 +199,8 @@ def _told_of(peer: SimPeer, origin: SimPeer, message: bytes) -> bool:
 def positions_equal(world: World, members: Sequence[SimPeer]) -> Violations:
     """All are at the same position of every stream."""
     found: Violations = []
-    for stream in {stream: None for peer in members for stream in peer.core.positions.streams()}:
+    streams = {stream: None for peer in members for stream in peer.core.positions.streams()}
+    for stream in streams if _honest(world) == world.peers else filter(partial(_is_vouched, world), streams):
         there = sorted((peer.core.positions.of(stream), peer.name) for peer in members)
         if there[0][0] != there[-1][0]:
             found.append(f"positions: of stream {stream[0][:6]} from {there[0]} to {there[-1]}")
@@ -207,13 +223,15 @@ def directories_equal(world: World, members: Sequence[SimPeer]) -> Violations:
                 found.append(f"directory: {peer} does not know its neighbours {', '.join(strangers)}")
         return found
     ids = {peer.peer for peer in members}
+    real = {peer.peer for peer in world.peers}
     for peer in members:
         alive = {record.peer for record in peer.core.membership.others()}
         missing = [other.name for other in members if other is not peer and other.peer not in alive]
         if missing:
             found.append(f"directory: {peer} lacks {', '.join(missing[:5])}")
-        if alive - ids:
-            found.append(f"directory: {peer} believes in {len(alive - ids)} that are not there")
+        gone = alive - ids if _honest(world) == world.peers else (alive & real) - ids
+        if gone:
+            found.append(f"directory: {peer} believes in {len(gone)} that are not there")
     if len({peer.core.membership.digest.root() for peer in members}) > 1:
         found.append("directory: not all are equal")
     return found
@@ -274,17 +292,23 @@ def _reachable(
 def nothing_left(world: World, members: Sequence[SimPeer]) -> Violations:
     """No queue holds anything, and no more deadlines are set than a peer at rest has.
 
-    In a sample there may always be somebody who is not there any more.
+    In a sample there may always be somebody who is not there any more. How far the streams of hostile peers are need
+    never be settled.
     """
     found: Violations = []
+    hostile = {peer.peer for peer in world.peers if peer.mask is not None}
+
+    def lies(stream: Stream) -> bool:
+        return stream[0] in hostile
+
     for peer in members:
         core = peer.core
         flows = list(core.spread.flows.values())
         left: list[tuple[str, int]] = [
             ("early bundles", core.spread.early_count),
-            ("streams that it wants", len(core.catchup.wants)),
+            ("streams that it wants", sum(not lies(stream) for stream in core.catchup.wants)),
             ("streams that it owes", sum(len(flow.owed) for flow in flows)),
-            ("streams on which a link is not level", sum(len(flow.cursor) for flow in flows)),
+            ("streams on which a link is not level", sum(not lies(stream) for flow in flows for stream in flow.cursor)),
             ("neighbour links that carry nothing yet", sum(not flow.live for flow in flows)),
             ("positions that it has not told", sum(len(flow.moved) for flow in flows)),
             ("suspicions", 0 if core.membership.is_sample else len(core.detection.suspicions)),
@@ -292,6 +316,46 @@ def nothing_left(world: World, members: Sequence[SimPeer]) -> Violations:
         ]
         found += [f"left over: {peer} has {number} {what}" for what, number in left if number > 0]
     return found
+
+
+# What must hold of the honest ones while others are hostile.
+
+
+def no_gaps(world: World, members: Sequence[SimPeer]) -> Violations:
+    """Nobody is told that anything of an honest peer is lost."""
+    return [
+        f"gaps: {peer} was told of a gap in the stream of {gap.origin[:6]}, from {gap.first} to {gap.last}"
+        for peer in members
+        for gap in peer.gaps
+        if _is_vouched(world, (gap.origin, gap.epoch))
+    ]
+
+
+def no_invented_gaps(world: World, members: Sequence[SimPeer]) -> Violations:
+    """Nobody is told of a gap where an honest peer, which is up and has lost nothing, has not said anything yet."""
+    of = {peer.stream: peer for peer in world.honest if not (peer.is_old_copy or _has_twin(world, peer))}
+    return [
+        f"gaps: {peer} was told of a gap in the stream of {of[gap.origin, gap.epoch]}, up to {gap.last}"
+        for peer in members
+        for gap in peer.gaps
+        if (gap.origin, gap.epoch) in of
+        and gap.last >= of[gap.origin, gap.epoch].core.positions.of((gap.origin, gap.epoch))
+    ]
+
+
+def _has_twin(world: World, peer: SimPeer) -> bool:
+    """Whether another process has the same key."""
+    return any(other is not peer and other.peer == peer.peer for other in world.peers)
+
+
+def members_known(world: World, members: Sequence[SimPeer]) -> Violations:
+    """Every directory holds all of them, alive."""
+    return [
+        f"directory: {peer} lacks {other.name}"
+        for peer in members
+        for other in members
+        if other is not peer and not peer.core.membership.is_alive(other.peer)
+    ]
 
 
 ALWAYS: Sequence[Check] = (integrity, fifo, no_silent_loss)
@@ -304,23 +368,33 @@ AT_REST: Sequence[Check] = (
     links_agreed,
     nothing_left,
 )
+UNDER_ATTACK: Sequence[Check] = (validity, agreement, no_gaps, members_known)
+"""In place of `AT_REST`, where no other fault makes a gap."""
+UNDER_FAULTS: Sequence[Check] = (validity, agreement, no_invented_gaps, members_known)
+"""The same where there are others."""
 
 
-def violations(world: World, members: Sequence[SimPeer] | None = None) -> Violations:
-    """All checks. `members`: who counts; all that are up unless given."""
-    counted = world.running if members is None else members
-    return [found for check in (*ALWAYS, *AT_REST) for found in check(world, counted)]
+def violations(world: World, members: Sequence[SimPeer] | None = None, checks: Sequence[Check] = AT_REST) -> Violations:
+    """What `ALWAYS` and these checks find. `members`: who counts; all honest ones that are up unless given."""
+    counted = world.honest if members is None else members
+    return [found for check in (*ALWAYS, *checks) for found in check(world, counted)]
 
 
-def settles(world: World, limit: float, members: Sequence[SimPeer] | None = None, step: float = 0.25) -> Violations:
+def settles(
+    world: World,
+    limit: float,
+    members: Sequence[SimPeer] | None = None,
+    step: float = 0.25,
+    checks: Sequence[Check] = AT_REST,
+) -> Violations:
     """Let time pass until nothing is violated; what still is after `limit` seconds. It costs a look each `step`."""
     end = world.now + limit
-    while not _is_at_rest(world, members) and world.now < end:
+    while not _is_at_rest(world, members, checks) and world.now < end:
         world.run(step)
-    return violations(world, members)
+    return violations(world, members, checks)
 
 
-def _is_at_rest(world: World, members: Sequence[SimPeer] | None) -> bool:
+def _is_at_rest(world: World, members: Sequence[SimPeer] | None, checks: Sequence[Check]) -> bool:
     """Whether nothing of what only comes with time is missing; cheap checks first."""
-    counted = world.running if members is None else members
-    return not any(check(world, counted) for check in reversed(AT_REST))
+    counted = world.honest if members is None else members
+    return not any(check(world, counted) for check in reversed(checks))

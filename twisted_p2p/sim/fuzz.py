@@ -15,7 +15,8 @@ import attrs
 
 from twisted_p2p.core.config import LAN, Config
 from twisted_p2p.core.wire import History
-from twisted_p2p.sim.checks import settles
+from twisted_p2p.sim.checks import UNDER_FAULTS, settles
+from twisted_p2p.sim.hostile import KINDS, turn
 from twisted_p2p.sim.peer import Commit, SimPeer
 from twisted_p2p.sim.scenarios import say
 from twisted_p2p.sim.signing import CheapSigner
@@ -27,6 +28,8 @@ SECONDS = 30.0
 """Virtual seconds in which a plan's steps happen."""
 REST = 150.0
 """Virtual seconds within which all must have come to rest after the last fault."""
+HOSTILE = tuple(kind for kind in KINDS if kind not in ("inventor", "introducer", "chatterbox", "shouter"))
+"""What hostile members do. Those that make much work are left to `attacks`."""
 CHURN = 10
 """How many die, and how many come, in the seconds that a churn takes."""
 
@@ -399,6 +402,15 @@ def _clock_drift(play: Play, rng: random.Random) -> None:
     play.someone(rng).drift(rng.choice((-0.2, -0.01, 0.01, 0.2)))
 
 
+@fault
+def _hostile_members(play: Play, rng: random.Random) -> None:
+    """Some are hostile from now on; they are stopped in the end. Most neighbours of some may be, so there are few."""
+    honest = [peer for peer in play.world.honest[1:] if not peer.frozen]
+    kind = rng.choice(HOSTILE)
+    for peer in rng.sample(honest, min(rng.choice((1, 1, 2)), len(honest) // 3)):
+        turn(peer, kind)
+
+
 def draw(seed: int, peers: int = PEERS) -> Plan:
     """The plan of a seed."""
     rng = random.Random(f"plan {seed}")
@@ -459,8 +471,15 @@ def play(plan: Plan) -> Result:
     world.run(31)
     if world.peers[0].address not in world.listening:
         playing.again(world.peers[0], same_key=False)
-    say(world.running)
-    found = settles(world, REST)
+    say(world.honest)
+    found = list[str]()
+    if world.honest != world.running:
+        found = [f"under attack: {each}" for each in settles(world, REST, checks=UNDER_FAULTS)]
+        for peer in world.running:
+            if peer.mask is not None:
+                peer.kill()
+        say(world.honest)
+    found += settles(world, REST)
     for name, counted in OUTCOMES.items():
         playing.happened[name] += counted(world)
     return Result(plan, found, playing.happened, world.events)

@@ -8,7 +8,7 @@ import random
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -36,6 +36,7 @@ from twisted_p2p.core.streamlog import MemoryLog
 from twisted_p2p.core.wire import History, messages_of, read_bundle
 from twisted_p2p.interfaces import Entry, ISigner, Stream
 from twisted_p2p.shell import IPeerShell, SteadyClock, Told
+from twisted_p2p.sim.signing import CountingVerifier
 
 if TYPE_CHECKING:
     from twisted_p2p.sim.world import Call, Connection, World
@@ -66,6 +67,26 @@ class Snapshot:
     gaps: list[Gap]
 
 
+@attrs.define
+class Traffic:
+    """What went over a peer's links."""
+
+    lines_in: int = 0
+    bytes_in: int = 0
+    lines_out: int = 0
+    bytes_out: int = 0
+
+
+class Mask(Protocol):
+    """Stands between the core of a hostile peer and the others."""
+
+    def out(self, link: int, lines: list[bytes]) -> list[bytes]:
+        """What is sent in place of these."""
+
+    def into(self, link: int, lines: list[bytes]) -> list[bytes]:
+        """What the core is given in place of these."""
+
+
 @implementer(IPeerShell)
 class SimPeer:
     """The shell of one simulated peer. What the application is told is kept: `received`, `gaps`, `changes`."""
@@ -78,6 +99,10 @@ class SimPeer:
         """Its disk: it outlives the process."""
         self._history: History | None = None
         self._access = world.access
+        self.verifier = CountingVerifier(world.verifier)
+        self.traffic = Traffic()
+        self.mask: Mask | None = None
+        """It is hostile, in this way."""
         self.core = self._make_core()
         self.peer = signer.peer
         self.connections: dict[int, Connection] = {}
@@ -134,7 +159,7 @@ class SimPeer:
             config=self.config,
             network=self.world.network,
             signer=self.signer,
-            verifier=self.world.verifier,
+            verifier=self.verifier,
             log=self.log,
             rng=self._rng,
             history=self._history,
@@ -353,7 +378,7 @@ class SimPeer:
     def _perform(self, actions: Actions) -> None:
         for action in actions:
             if isinstance(action, Write):
-                self.world.write(self, action)
+                self.world.write(self, action if self.mask is None else self._masked(self.mask, action))
             elif isinstance(action, Dial):
                 self.world.dial(self, action)
             elif isinstance(action, Hangup):
@@ -371,6 +396,15 @@ class SimPeer:
             else:
                 self._keep(action)
                 self.sink(action)
+
+    def _masked(self, mask: Mask, action: Write) -> Write:
+        return Write(action.link, mask.out(action.link, action.lines))
+
+    def receive(self, link: int, lines: list[bytes]) -> None:
+        """Lines have come on a link."""
+        if self.mask is not None:
+            lines = self.mask.into(link, lines)
+        self.do(lambda now: self.core.lines_received(link, lines, now))
 
     def _finish(self) -> None:
         self.finished = True

@@ -36,8 +36,11 @@ def scenario(function: Scenario) -> Scenario:
     return function
 
 
-class NotBuilt(Exception):
-    """The network that a scenario begins with did not come about; its arguments are the violations."""
+class Violated(Exception):
+    """The network that a scenario begins with did not come about, or it went wrong on the way.
+
+    Its arguments are the violations.
+    """
 
 
 def say(peers: Sequence[SimPeer], count: int = 1, text: str | None = None, at_once: int = 1) -> None:
@@ -69,7 +72,7 @@ KNOWN = 24
 def _settled(world: World) -> None:
     found = settles(world, JOIN_LIMIT)
     if found:
-        raise NotBuilt(*found)
+        raise Violated(*found)
 
 
 def _talk(world: World, peers: Sequence[SimPeer], seconds: float, pause: float = 1.0) -> None:

@@ -31,6 +31,20 @@ class CheapVerifier:
         return signature == cheap_signature(peer, data)
 
 
+@implementer(IVerifier)
+@attrs.define(eq=False)
+class CountingVerifier:
+    """Checks signatures by another verifier, and counts how many."""
+
+    verifier: IVerifier
+    checks: int = 0
+
+    def verify(self, peer: str, data: bytes, signature: str) -> bool:
+        """Whether that one finds it good."""
+        self.checks += 1
+        return self.verifier.verify(peer, data, signature)
+
+
 def cheap_signature(peer: str, data: bytes) -> str:
     """What stands for a signature in a simulated world."""
     return blake2b(data, key=bytes.fromhex(peer)).hexdigest()

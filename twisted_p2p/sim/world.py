@@ -126,6 +126,8 @@ class World:
         self.listening: dict[Address, SimPeer] = {}
         self.on_write: Callable[[Write], object] | None = None
         """Called with whatever a peer writes to a link."""
+        self.notes: list[str] = []
+        """What a scenario has measured, for whoever reports it."""
         self._heap: list[tuple[float, int, Call | Callable[[], object]]] = []
         self._order = count()
         self._cuts: dict[Way, None] = {}
@@ -211,6 +213,11 @@ class World:
     def running(self) -> list[SimPeer]:
         """The peers that are up."""
         return [peer for peer in self.peers if peer.running]
+
+    @property
+    def honest(self) -> list[SimPeer]:
+        """Those of them that are not hostile."""
+        return [peer for peer in self.peers if peer.running and peer.mask is None]
 
     # --- the network
 
@@ -311,6 +318,8 @@ class World:
         if pipe.closed:
             return
         size = sum(map(len, action.lines)) + len(action.lines)
+        peer.traffic.lines_out += len(action.lines)
+        peer.traffic.bytes_out += size
         pipe.unread += size
         if pipe.unread > WINDOW and not pipe.congested:
             pipe.congested = True
@@ -372,7 +381,9 @@ class World:
             reader._waiting.append(lambda: self._hand_over(connection, pipe, writer, lines, size))
             return
         pipe.unread -= size
-        reader.do(lambda now: reader.core.lines_received(pipe.number, lines, now))
+        reader.traffic.lines_in += len(lines)
+        reader.traffic.bytes_in += size
+        reader.receive(pipe.number, lines)
         if pipe.congested and pipe.unread <= WINDOW // 2:
             pipe.congested = False
             back = connection.out_of(pipe.number).number
