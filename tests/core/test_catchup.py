@@ -429,7 +429,7 @@ class ServingTests(CatchUpCase):
         self.stage.broadcast("g")
         self.assertEqual(self.line.take_seqs(), [1, 2, 3, 4, 5, 6, 7])
 
-    def test_again(self) -> None:
+    def test_sent_already(self) -> None:
         """What was sent on a link already is sent on it three times more, then once in a while (row 86)."""
         for _ in range(20):
             self.line.send(wire.Graft([(*self.own, 1)]))
@@ -443,7 +443,7 @@ class ServingTests(CatchUpCase):
         self.stage.pass_time(0)
         self.assertEqual(self.line.take_seqs(), [1, 2, 3, 4, 5, 6])
 
-    def test_again_without_end(self) -> None:
+    def test_sent_already_without_end(self) -> None:
         """Who asks for it a hundred times more ends its link (row 86)."""
         self.line.send(*[wire.Graft([(*self.own, 1)])] * 2)
         self.stage.pass_time(0)

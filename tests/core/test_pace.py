@@ -160,7 +160,7 @@ class ServiceTests(PaceCase):
 
     def test_again(self) -> None:
         """Who asks for the same again and again gets it so often, and then at the rate (row 86)."""
-        stage, line = self.befriend(served_burst=25, served_rate=1.0)
+        stage, line = self.befriend(served_burst=25, served_rate=1.0, grafts_again=10_000)
         stage.befriend(BOB).send_lines(*(BOB.bundle(seq) for seq in range(1, 11)))
         stage.pass_time(1)
         for _ in range(3):

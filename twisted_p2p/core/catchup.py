@@ -260,8 +260,8 @@ class CatchUp:
     def _resume_after_gap(self, stream: Stream, want: Want, floors: list[tuple[int, int]]) -> None:
         """Have the first bundle that is left sent: signed by its origin, it proves that the stream went on.
 
-        Where nobody has any, its origin must say so, or be gone, or those that lie could cut off a stream that still goes
-        on. A word about our own one is never a proof.
+        Where nobody has any, its origin must say so, or be gone, or those that lie could cut off a stream that still
+        goes on. A word about our own one is never a proof.
         """
         first, number = min(floors)
         held = self.spread.earliest(stream)
@@ -416,6 +416,8 @@ class CatchUp:
                 flow.cursor.pop(stream, None)
                 continue
             if position < flow.served.get(stream, 1) and not self._may_repeat(flow, stream):
+                if link.end is not None:
+                    return
                 continue
             if position < ours and not self._may_serve(link.peer, flow.cursor.get(stream, ours) - position):
                 self.turn.counts["grafts_over_rate"] += 1

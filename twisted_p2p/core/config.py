@@ -162,7 +162,7 @@ class Config:
     grafts_again: int = 3
     grafts_again_interval: float = 30.0
     """How often a link may ask for what it was sent already, of one stream: so often at once, then once an interval.
-    On a connection nothing is lost; what was held back and dropped is asked for again. GossipSub's 3 retransmissions."""
+    On a connection nothing is lost, but what was held back may be dropped. GossipSub's 3 retransmissions."""
     grafts_refused: int = 100
     """So many requests over that end the link."""
     promises_max: float = 5.0

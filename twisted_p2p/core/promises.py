@@ -1,6 +1,6 @@
-"""Who keeps its word: a neighbour that claims to have bundles, is asked for them and sends none is asked last, then left.
+"""Who keeps its word: who claims to have bundles, and sends none when asked, is asked last, and left in the end.
 
-GossipSub v1.1 (Vyzovitis et al., 2020) keeps such a score, too (section 4.3, broken promises). Differs: what is promised
+GossipSub v1.1 counts broken promises, too (its specification, "Spam Protection Measures"). Differs: what is promised
 are positions, and whoever answers at all has kept its promise: late, in part, or by a FLOOR, is honest.
 """
 
@@ -91,7 +91,7 @@ class Promises:
         return is_late + (self._left(score) if score is not None else 0.0)
 
     def _look(self) -> None:
-        """A link that has sent nothing of something that it is asked for has broken its word: once, whatever that is."""
+        """A link that has sent nothing of something that it is asked for has broken its word, once for all of that."""
         self._timer = None
         now, patience = self.turn.now, self.turn.config.ping_timeout
         for number, asked in list(self._asked.items()):

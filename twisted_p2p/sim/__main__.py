@@ -2,6 +2,7 @@
 
     python -m twisted_p2p.sim list
     python -m twisted_p2p.sim run halves-partitioned --peers 50 --seed 7
+    python -m twisted_p2p.sim run attacks --peers 10
     python -m twisted_p2p.sim fuzz --seeds 2000
     python -m twisted_p2p.sim paper --peers 10000 --json figures.json
 
@@ -115,8 +116,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="print the names of the scenarios")
-    run = commands.add_parser("run", help="play one scenario, or all of them")
-    run.add_argument("name", choices=[*SCENARIOS, "all"])
+    run = commands.add_parser("run", help="play one scenario, all attacks by hostile members, or all others")
+    run.add_argument("name", choices=[*SCENARIOS, "all", "attacks"], metavar="NAME", help="as `list` has it")
     run.add_argument("--peers", type=int, default=20, help="how many the network begins with (at least 4)")
     run.add_argument("--seed", type=int, default=0, help="all chance comes from it")
     run.add_argument("--seeds", type=int, default=1, help="play so many seeds, from --seed on")
@@ -145,7 +146,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--peers must be at least 4: with fewer there is nothing to cut in two")
     if options.command == "fuzz":
         return _fuzz(options.first, options.seeds, options.peers)
-    names = list(SCENARIOS) if options.name == "all" else [options.name]
+    kinds = {"all": [name for name in SCENARIOS if name not in ATTACKS], "attacks": ATTACKS}
+    names = kinds.get(options.name, [options.name])
     return max(_run(name, options.peers, options.seed, options.seeds) for name in names)
 
 

@@ -20,7 +20,7 @@ from twisted_p2p.sim.peer import SimPeer
 from twisted_p2p.sim.scenarios import SCENARIOS, Violated, build, say
 from twisted_p2p.sim.world import World
 
-TALK, SILENCE, AGAIN = 10, 45, 5
+PHASES = 10, 45, 5
 """Virtual seconds for which an attack is watched: all honest peers talk, say nothing, and talk again.
 
 The silence is longer than twice the gap patience: who lies about what is left of a stream gains nothing before.
@@ -157,7 +157,7 @@ class Watched:
     violations: Sequence[str]
 
 
-def watch(world: World, peers: int, kind: str, place: str) -> Watched:
+def watch(world: World, peers: int, kind: str, place: str, phases: tuple[int, int, int] = PHASES) -> Watched:
     """Build a network, let the attack begin, talk, and wait until all that was said has arrived everywhere."""
     members = build(world, peers)
     say(members, 3)
@@ -168,11 +168,12 @@ def watch(world: World, peers: int, kind: str, place: str) -> Watched:
     if kind:
         for peer in attackers:
             hostile.turn(peer, kind)
-    for second in range(TALK + SILENCE + AGAIN):
+    talk, silence, again = phases
+    for second in range(talk + silence + again):
         if place == "genesis" and second in NEWCOMERS:
             honest.append(world.newcomer(members[0]))
         end = world.now + 1
-        if not TALK <= second < TALK + SILENCE:
+        if not talk <= second < talk + silence:
             for peer in [peer for peer in honest if peer.member_since is not None]:
                 say([peer])
                 world.run(1 / (len(honest) + 1))
@@ -193,6 +194,35 @@ def _attack(kind: str, place: str, world: World, peers: int) -> float:
     return LIMIT
 
 
+@attrs.frozen
+class Cost:
+    """What all honest peers together spend more because of an attack, for each line and byte that it sends more."""
+
+    lines: float
+    bytes: float
+    checks: float
+
+    def text(self) -> str:
+        """In words."""
+        return (
+            f"for each line of an attack honest peers send {self.lines:.2f} and check {self.checks:.2f} signatures,"
+            f" for each byte {self.bytes:.2f}"
+        )
+
+
+def cost(seen: Watched, without: Watched) -> Cost:
+    """Of one attack, against the same without it."""
+    with_it, free = seen.meter.spent(seen.honest), without.meter.spent(without.honest)
+    spends = {what: max(0, (with_it[what] - free[what]) * len(seen.honest)) for what in free}
+    with_it, free = seen.meter.spent(seen.attackers), without.meter.spent(without.attackers)
+    sends = {what: max(1, (with_it[what] - free[what]) * len(seen.attackers)) for what in free}
+    return Cost(
+        spends["lines_out"] / sends["lines_out"],
+        spends["bytes_out"] / sends["bytes_out"],
+        spends["checks"] / sends["lines_out"],
+    )
+
+
 def notes(seen: Watched, without: Watched) -> list[str]:
     """What it costs the honest peers and the attackers, each on average, and in brackets what the same cost without."""
     lines = [f"delays: {_delays(seen.meter.delays())} (without: {_delays(without.meter.delays())})"]
@@ -204,7 +234,9 @@ def notes(seen: Watched, without: Watched) -> list[str]:
     lines.append(
         "at most: " + ", ".join(f"{what} {n} ({without.meter.most[what]})" for what, n in seen.meter.most.items())
     )
+    lines.append(cost(seen, without).text())
     ends = seen.meter.ends() - without.meter.ends()
+    ends["bans"] = sum(len(peer.banned) for peer in seen.honest)
     lines.append(
         f"failed by mistake: {seen.meter.flaps()}; new streams: {seen.meter.renewed()}; "
         + ", ".join(f"{what} {n}" for what, n in ends.items())
