@@ -259,6 +259,21 @@ class AskingTests(OverlayCase):
         self.assertEqual(self.asks(line), [])
         self.assertTrue(line.become_neighbour())
 
+    def test_splits_without_end(self) -> None:
+        """However many peers seem to be split from us, we make a few of them give us room at once, then one a while."""
+        lines = [self.stage.meet(Puppet(0x10 + n)) for n in range(6)]
+        for line in lines:
+            self.stage.core.overlay.bridge(self.stage.core.links.by_id[line.number])
+        self.stage.perform(self.stage.core.wake(self.stage.now))
+        asked = [bool(self.asks(line)) for line in lines]
+        self.assertEqual(asked, [n < LAN.bridges_burst for n in range(6)])
+        self.assertEqual(self.stage.counts["bridges_over_rate"], 6 - LAN.bridges_burst)
+        self.stage.pass_time(LAN.bridges_interval)
+        line = self.stage.meet(Puppet(0x20))
+        self.stage.core.overlay.bridge(self.stage.core.links.by_id[line.number])
+        self.stage.perform(self.stage.core.wake(self.stage.now))
+        self.assertTrue(self.asks(line))
+
     def test_fault_before_the_proof(self) -> None:
         """Who has not proven its key can't bring another one into disrepute."""
         puppet = Puppet(0x10)

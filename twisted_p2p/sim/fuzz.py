@@ -404,10 +404,11 @@ def _clock_drift(play: Play, rng: random.Random) -> None:
 
 @fault
 def _hostile_members(play: Play, rng: random.Random) -> None:
-    """Some are hostile from now on; they are stopped in the end. Most neighbours of some may be, so there are few."""
+    """Some are hostile from now on, three in ten at most; they are stopped in the end."""
+    running = play.world.running
     honest = [peer for peer in play.world.honest[1:] if not peer.frozen]
-    kind = rng.choice(HOSTILE)
-    for peer in rng.sample(honest, min(rng.choice((1, 1, 2)), len(honest) // 3)):
+    kind, room = rng.choice(HOSTILE), 3 * len(running) // 10 - sum(peer.mask is not None for peer in running)
+    for peer in rng.sample(honest, max(0, min(rng.choice((1, 1, 2)), room, len(honest)))):
         turn(peer, kind)
 
 
