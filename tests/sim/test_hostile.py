@@ -249,7 +249,14 @@ class ListTests(SynchronousTestCase):
         """The command line plays one, and prints what it costs."""
         code, output = command("run", "black-hole-by-one", "--peers", "8")
         self.assertEqual(code, 0, output)
-        for words in ("delays: ", "honest: lines_in", "attacker: ", "at most: ", "for each line of an attack", "holds"):
+        for words in (
+            "delays: ",
+            "honest: lines_in",
+            "attacker: ",
+            "at most: ",
+            "for each line of an attacker",
+            "holds",
+        ):
             self.assertIn(words, output)
 
     def test_found_by_fuzz(self) -> None:

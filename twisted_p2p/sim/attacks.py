@@ -196,7 +196,7 @@ def _attack(kind: str, place: str, world: World, peers: int) -> float:
 
 @attrs.frozen
 class Cost:
-    """What all honest peers together spend more because of an attack, for each line and byte that it sends more."""
+    """What all honest peers together spend more because of an attack, for each line and byte that attackers send."""
 
     lines: float
     bytes: float
@@ -205,8 +205,8 @@ class Cost:
     def text(self) -> str:
         """In words."""
         return (
-            f"for each line of an attack honest peers send {self.lines:.2f} and check {self.checks:.2f} signatures,"
-            f" for each byte {self.bytes:.2f}"
+            f"for each line of an attacker honest peers send {self.lines:.2f} more and check {self.checks:.2f} signatures"
+            f" more, for each byte they send {self.bytes:.2f} more"
         )
 
 
@@ -214,8 +214,7 @@ def cost(seen: Watched, without: Watched) -> Cost:
     """Of one attack, against the same without it."""
     with_it, free = seen.meter.spent(seen.honest), without.meter.spent(without.honest)
     spends = {what: max(0, (with_it[what] - free[what]) * len(seen.honest)) for what in free}
-    with_it, free = seen.meter.spent(seen.attackers), without.meter.spent(without.attackers)
-    sends = {what: max(1, (with_it[what] - free[what]) * len(seen.attackers)) for what in free}
+    sends = {what: n * len(seen.attackers) for what, n in seen.meter.spent(seen.attackers).items()}
     return Cost(
         spends["lines_out"] / sends["lines_out"],
         spends["bytes_out"] / sends["bytes_out"],
