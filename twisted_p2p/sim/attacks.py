@@ -205,8 +205,8 @@ class Cost:
     def text(self) -> str:
         """In words."""
         return (
-            f"for each line of an attacker honest peers send {self.lines:.2f} more and check {self.checks:.2f} signatures"
-            f" more, for each byte they send {self.bytes:.2f} more"
+            f"for each line of an attacker honest peers send {self.lines:.2f} more,"
+            f" and check {self.checks:.2f} more signatures; for each byte they send {self.bytes:.2f} more"
         )
 
 
