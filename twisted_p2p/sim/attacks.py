@@ -27,6 +27,8 @@ The silence is longer than twice the gap patience: who lies about what is left o
 """
 LIMIT = 60.0
 """Virtual seconds within which all that was said has arrived, though the attack goes on; the same for rest after it."""
+LONG = 1_800.0
+"""The same after thousands of peers were invented: all of them are probed in vain, a few in a second."""
 NEWCOMERS = (2, 5, 8)
 """Seconds after which one joins through a hostile genesis."""
 
@@ -191,7 +193,7 @@ def _attack(kind: str, place: str, world: World, peers: int) -> float:
         raise Violated(*seen.violations, *(f"without the attack: {found}" for found in without.violations))
     for peer in seen.attackers:
         peer.kill()
-    return LIMIT
+    return LONG if kind == "introducer" else LIMIT
 
 
 @attrs.frozen
