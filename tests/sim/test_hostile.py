@@ -132,7 +132,7 @@ class RequestsTests(AttackCase):
 
     def test_asker(self) -> None:
         """Questions with long answers, eighty a second, end their links, and who goes on is banned (row 69)."""
-        self.attack("asker", "one", (4, 120, 3))
+        self.attack("asker", "one", (4, 50, 3))
         self.assertGreater(self.ends(Reason.FLOODING), 0)
 
 
@@ -188,7 +188,7 @@ class BundlesTests(AttackCase):
     def test_replayed_after_the_retention(self) -> None:
         """Nor is it an hour later, when no log holds it any more (row 74)."""
         world = World(1, config=attrs.evolve(LAN, retention_age=60.0))
-        members = build(world, PEERS)
+        members = build(world, 5)
         turn(members[3], "replayer")
         honest = [peer for peer in members if peer is not members[3]]
         say(honest, 3)
