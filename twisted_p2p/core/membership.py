@@ -8,6 +8,7 @@ incarnation, which is how it refutes (SWIM, DSN 2002, section 4.2).
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Sequence
+from itertools import chain, zip_longest
 
 import attrs
 import msgspec
@@ -16,6 +17,7 @@ from twisted_p2p.core import wire
 from twisted_p2p.core.actions import Changed, Kind
 from twisted_p2p.core.digest import BucketDigest, bucket_of
 from twisted_p2p.core.draw import DrawSet
+from twisted_p2p.core.ranges import Ranges
 from twisted_p2p.core.turn import Turn
 from twisted_p2p.core.wire import Claim, Record
 from twisted_p2p.interfaces import ISigner, IVerifier
@@ -102,6 +104,8 @@ class Membership:
     """Whether a peer must stay in a sample: our neighbours do."""
     on_twin: Callable[[], None] = lambda: None
     """There is a record of ours that we have not made: another process has our key."""
+    on_diverse: Callable[[], None] = lambda: None
+    """All whom we knew were in one address range, and now there is somebody in another one."""
     entries: dict[str, Entry] = attrs.field(factory=dict)
     changed: dict[str, None] = attrs.field(factory=dict)
     """Whose entries are to be kept."""
@@ -111,6 +115,10 @@ class Membership:
     _news: list[Fact] = attrs.field(factory=list)
     _living: DrawSet = attrs.field(factory=DrawSet)
     """All others that are alive."""
+    ranges: Ranges = attrs.field(factory=Ranges)
+    """The same, by address range."""
+    tried: Ranges = attrs.field(factory=Ranges)
+    """Those of them that a dial of ours has found where they are said to be."""
     _by_address: dict[tuple[str, int], dict[str, None]] = attrs.field(factory=dict)
     """The same, by where they are."""
     _departed: dict[str, None] = attrs.field(factory=dict)
@@ -158,6 +166,35 @@ class Membership:
     def drawn(self) -> Iterator[Record]:
         """Records of all others that are alive, in random order, made as far as it is asked for."""
         return (self.entries[peer].record for peer in self._living.draw(self.turn.rng))
+
+    def spread(self) -> Iterator[Record]:
+        """Others that are alive, of one address range after another; every other time those first that were tried.
+
+        Bitcoin Core's addrman chooses likewise. Where all are in one range they come by chance.
+        """
+        rng = self.turn.rng
+        if not self.ranges.is_diverse:
+            return self.drawn()
+        tried = self.tried.draw(rng) if rng.random() < 0.5 else iter(())
+        return (self.entries[peer].record for peer in chain(tried, self.ranges.draw(rng)))
+
+    def mixed(self) -> Iterator[Record]:
+        """Others that are alive for somebody who knows nobody: half of them one of each range, if there are several.
+
+        Who wants to be most of these needs both many keys and many ranges.
+        """
+        both, named = [self.drawn()], dict[str, None]()
+        if self.ranges.is_diverse:
+            both.insert(self.turn.rng.randrange(2), self.spread())
+        for record in chain.from_iterable(zip_longest(*both)):
+            if record is not None and record.peer not in named:
+                named[record.peer] = None
+                yield record
+
+    def found(self, peer: str) -> None:
+        """A dial of ours has found this peer where it is said to be."""
+        if peer in self._living:
+            self.tried.add(peer, self.entries[peer].record.ip_addr)
 
     def at(self, host: str, port: int) -> Sequence[str]:
         """The others that are said to be alive at this address."""
@@ -371,8 +408,11 @@ class Membership:
         if not self.is_sample:
             self._news += [record] if entry is None or entry.record is not record else []
             self._news += [claim] if claim is not None else []
+        was_diverse = self.ranges.is_diverse
         self._store(new)
         self._tell(entry, new)
+        if self.ranges.is_diverse and not was_diverse:
+            self.on_diverse()
         return True
 
     def _make_room(self, entry: Entry) -> bool:
@@ -405,6 +445,9 @@ class Membership:
         peer = entry.record.peer
         self.changed[peer] = None
         self._unlist(peer)
+        held = self.entries.get(peer)
+        if held is None or entry.status != ALIVE or held.record.ip_addr != entry.record.ip_addr:
+            self.tried.discard(peer)
         self.entries[peer] = entry
         self.digest.touch(bucket_of(peer), peer)
         if peer == self.signer.peer:
@@ -412,6 +455,7 @@ class Membership:
         if entry.status == ALIVE:
             self._departed.pop(peer, None)
             self._living.add(peer)
+            self.ranges.add(peer, entry.record.ip_addr)
             self._by_address.setdefault((entry.record.ip_addr, entry.record.port), {})[peer] = None
         else:
             self._departed[peer] = None
@@ -420,6 +464,7 @@ class Membership:
         """It is not where it was."""
         if peer in self._living:
             self._living.discard(peer)
+            self.ranges.discard(peer)
             record = self.entries[peer].record
             there = self._by_address[record.ip_addr, record.port]
             del there[peer]
@@ -429,6 +474,7 @@ class Membership:
     def _forget(self, peer: str) -> None:
         self.changed[peer] = None
         self._unlist(peer)
+        self.tried.discard(peer)
         del self.entries[peer]
         self._departed.pop(peer, None)
         self.digest.drop(bucket_of(peer), peer)

@@ -6,6 +6,7 @@ which every peer has whole, or a sample of it (`shuffle`); newcomers find neighb
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
 from math import ceil, log10
@@ -16,6 +17,7 @@ from twisted_p2p.core.actions import Changed, Kind, Reason
 from twisted_p2p.core.link import Link, Purpose
 from twisted_p2p.core.links import Links
 from twisted_p2p.core.membership import Membership
+from twisted_p2p.core.ranges import range_of
 from twisted_p2p.core.timers import Timer
 from twisted_p2p.core.turn import Turn
 from twisted_p2p.core.wire import NodeConnAddr, NodeConnAnswer, Record
@@ -34,10 +36,11 @@ _LEAST = 3
 
 @attrs.define(eq=False)
 class _Request:
-    """We want this peer as a neighbour. `link`: where we have asked, once the dial is through."""
+    """We want this peer as a neighbour. `link`: where we have asked, once the dial is through. `drawn`: by range."""
 
     link: Link | None = None
     urgent: bool = False
+    drawn: bool = False
 
 
 @attrs.define(eq=False)
@@ -83,7 +86,8 @@ class Overlay:
 
     def refill(self) -> None:
         """Ask as many peers as are missing from the active view."""
-        missing = self.target - len(self.active) - len(self._requests)
+        undrawn = self._undrawn()
+        missing = max(self.target - len(self.active) - len(self._requests), undrawn)
         interval = self.turn.config.refill_interval
         self._refill_in(self.turn.jitter(max(interval, self._patience()) if missing > 0 else _IDLE * interval))
         if self.leaving:
@@ -92,11 +96,24 @@ class Overlay:
         if missing <= 0:
             self._offered = []
             return
-        for record in self._candidates():
-            self._request(record)
+        for record in islice(filter(self._may_ask, self.membership.spread()), undrawn):
+            self._request(record, drawn=True)
             missing -= 1
-            if not missing:
-                break
+        for record in islice(self._candidates(), missing):
+            self._request(record)
+
+    def look_soon(self) -> None:
+        """There is more choice than before."""
+        if self._timer is not None:
+            self._refill_in(self.turn.jitter(self.turn.config.refill_interval / 5))
+
+    def _undrawn(self) -> int:
+        """How many neighbours we are still to draw by their address range; 0 where we know of one range only."""
+        if not self.membership.ranges.is_diverse:
+            return 0
+        wanted = min(self.turn.config.active_drawn + self._tenfolds, self.target - 1)
+        drawn = sum(link.is_drawn for link in self.active.values())
+        return max(0, wanted - drawn - sum(request.drawn for request in self._requests.values()))
 
     def _others(self) -> int:
         """How many may be asked that are no neighbours; of very many some."""
@@ -111,8 +128,8 @@ class Overlay:
             self.refill()
         return bool(self._requests) or self.links.is_dialling_any
 
-    def _request(self, record: Record, urgent: bool = False) -> None:
-        self._requests[record.peer] = _Request(urgent=urgent)
+    def _request(self, record: Record, urgent: bool = False, drawn: bool = False) -> None:
+        self._requests[record.peer] = _Request(urgent=urgent, drawn=drawn)
         self.links.dial(Purpose.NEIGHBOUR, (record.ip_addr, record.port), record.peer)
 
     @property
@@ -157,7 +174,7 @@ class Overlay:
             return
         wanted = self._requests.get(link.peer)
         urgent |= self._insisting or not self.active or (wanted is not None and wanted.urgent)
-        self._requests[link.peer] = _Request(link, urgent)
+        self._requests[link.peer] = _Request(link, urgent, wanted is not None and wanted.drawn)
         self.links.send(link, NodeConnAddr(urgent))
 
     def bridge(self, link: Link) -> None:
@@ -193,6 +210,7 @@ class Overlay:
                 self._refusals += 1
                 self._refused[link.peer] = self.turn.now + self.turn.config.refused_pause
         if frame.accepted and not self.leaving:
+            self._judge_drawn(link, request)
             self._add(link)
             return
         if link.purpose is Purpose.NEIGHBOUR:
@@ -240,18 +258,51 @@ class Overlay:
             del self._requests[peer]
         if peer in self.active or len(self.active) < self.room:
             return True
-        return urgent
+        return urgent or self._is_crowded(link)
+
+    # --- address ranges
+
+    def _judge_drawn(self, link: Link, request: _Request | None) -> None:
+        """Whether a neighbour that we have asked is one that nobody else could choose for us."""
+        wide, _ = range_of(link.host)
+        others = (other for other in self.active.values() if other.is_drawn and other.peer != link.peer)
+        is_only = all(range_of(other.host)[0] != wide for other in others)
+        link.is_drawn = is_only or (request is not None and request.link is link and request.drawn)
+
+    def _counted(self, newcomer: Link) -> Counter[str]:
+        """How many neighbours there are in each wide and each near address group, with this one."""
+        return Counter(chain.from_iterable(set(range_of(link.host)) for link in (*self.active.values(), newcomer)))
+
+    def _crowd(self, newcomer: Link) -> list[Link]:
+        """The neighbours of which one makes room for this one: those in the fullest address range.
+
+        Those that we have drawn ourselves stay, if there is more than one range.
+        """
+        counts, links = self._counted(newcomer), list(self.active.values())
+        if self.membership.ranges.is_diverse:
+            links = [link for link in links if not link.is_drawn] or links
+        sizes = {link.id: [counts[group] for group in range_of(link.host)] for link in links}
+        fullest = max(sizes.values())
+        return [link for link in links if sizes[link.id] == fullest]
+
+    def _is_crowded(self, newcomer: Link) -> bool:
+        """Whether a range has more neighbours than its share, and more than the newcomer's would have."""
+        counts, own = self._counted(newcomer), range_of(newcomer.host)
+        fullest = range_of(self._crowd(newcomer)[0].host)
+        level = int(fullest[0] == own[0])
+        size = counts[fullest[level]]
+        return size > max(self.turn.config.range_share, counts[own[level]])
 
     # --- the view itself
 
     def _add(self, link: Link) -> None:
         """A new link from a peer takes the place of an older one: it would not ask if the old one worked.
 
-        In a full view it takes the place of a neighbour drawn by chance.
+        In a full view it takes the place of one of the address range with the most neighbours, drawn by chance.
         """
         old = self.active.get(link.peer)
         if old is None and len(self.active) >= self.room:
-            self.links.hang_up(self.turn.rng.choice(list(self.active.values())), Reason.DISPLACED)
+            self.links.hang_up(self.turn.rng.choice(self._crowd(link)), Reason.DISPLACED)
         self.active[link.peer] = link
         self._refusals = 0
         link.is_neighbour = True

@@ -63,6 +63,7 @@ class PeerCore:
             verifier,
             lambda peer: peer in self.overlay.active,
             lambda: self.spread.met_twin(),
+            lambda: self.overlay.look_soon(),
         )
         self.positions = Positions()
         self.conduct = Conduct(turn)
@@ -378,17 +379,19 @@ class PeerCore:
         self.links.closed_by_peer(link, reason)
 
     def _ask_random_node(self, link: Link, frame: wire.AskRandomNode) -> None:
-        others = (record for record in self.membership.drawn() if record.peer != link.peer)
+        others = (record for record in self.membership.spread() if record.peer != link.peer)
         self.links.send(link, wire.ResponseRandomNode(next(others, None)))
 
     def _ask_nodes_to_connect(self, link: Link, frame: wire.AskNodesToConnect) -> None:
-        others = (record for record in self.membership.drawn() if record.peer != link.peer)
+        others = (record for record in self.membership.mixed() if record.peer != link.peer)
         some = islice(others, 0 if self.membership.is_sample else 2 * self.overlay.target)
         self.links.send(link, wire.ConnectableNodes([self.membership.own, *some]))
 
     # --- what happens to links
 
     def _opened(self, link: Link) -> None:
+        if link.attempt.peer == link.peer:
+            self.membership.found(link.peer)
         self.detection.opened(link)
         if self._meeting and link.purpose is Purpose.PROBE and link.attempt.address in self.detection.genesis:
             self._meeting = False

@@ -132,8 +132,8 @@ class Eclipse:
         accepted = sum(puppet.neighbours for puppet in self.swarm.puppets)
         return "\n".join(
             (
-                f"{len(self.members)} honest peers; {self.swarm.keys} hostile keys in {self.swarm.ranges} /24 of one /16,"
-                f" which were neighbours {accepted} times",
+                f"{len(self.members)} honest peers; {self.swarm.keys} hostile keys in {self.swarm.ranges} /24 of one"
+                f" /16, which were neighbours {accepted} times",
                 f"  views of those who were there: {self.old.text()}",
                 f"  of one that joined: {self.new.text()}",
                 f"  of one that came back: {self.back.text()}",
