@@ -21,9 +21,8 @@ class Config:
     active_drawn: int = 3
     """Neighbours of these, so many up to 1,000 peers, one more for each tenfold, that a peer has asked itself, in
     different address ranges or drawn by range, as long as it knows more than one range. One less than the target: who
-    fills all other views still leaves each peer three ways out, and three each connect any number of peers."""
-    range_share: int = 2
-    """Neighbours in one address range who need not make room for one in another range. A quarter of the view."""
+    fills all else still leaves each peer three ways out, and three each connect any number of peers. 0: ranges do not
+    count."""
     refill_interval: float = 1.0
     """Between attempts to reach the target. A guess: a few round trips."""
     refused_pause: float = 5.0

@@ -107,9 +107,14 @@ class Overlay:
         if self._timer is not None:
             self._refill_in(self.turn.jitter(self.turn.config.refill_interval / 5))
 
+    @property
+    def _is_diverse(self) -> bool:
+        """Whether it matters in which address ranges our neighbours are."""
+        return bool(self.turn.config.active_drawn) and self.membership.ranges.is_diverse
+
     def _undrawn(self) -> int:
         """How many neighbours we are still to draw by their address range; 0 where we know of one range only."""
-        if not self.membership.ranges.is_diverse:
+        if not self._is_diverse:
             return 0
         wanted = min(self.turn.config.active_drawn + self._tenfolds, self.target - 1)
         drawn = sum(link.is_drawn for link in self.active.values())
@@ -278,20 +283,22 @@ class Overlay:
 
         Those that we have drawn ourselves stay, if there is more than one range.
         """
-        counts, links = self._counted(newcomer), list(self.active.values())
-        if self.membership.ranges.is_diverse:
-            links = [link for link in links if not link.is_drawn] or links
+        links = list(self.active.values())
+        if not self._is_diverse:
+            return links
+        counts, links = self._counted(newcomer), [link for link in links if not link.is_drawn] or links
         sizes = {link.id: [counts[group] for group in range_of(link.host)] for link in links}
         fullest = max(sizes.values())
         return [link for link in links if sizes[link.id] == fullest]
 
     def _is_crowded(self, newcomer: Link) -> bool:
-        """Whether a range has more neighbours than its share, and more than the newcomer's would have."""
+        """Whether a range has more neighbours than the newcomer's would have, so that one of them is to make room."""
+        if not self._is_diverse:
+            return False
         counts, own = self._counted(newcomer), range_of(newcomer.host)
         fullest = range_of(self._crowd(newcomer)[0].host)
         level = int(fullest[0] == own[0])
-        size = counts[fullest[level]]
-        return size > max(self.turn.config.range_share, counts[own[level]])
+        return counts[fullest[level]] > counts[own[level]]
 
     # --- the view itself
 

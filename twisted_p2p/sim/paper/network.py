@@ -40,7 +40,6 @@ PAPER = attrs.evolve(
     active_target=ACTIVE,
     active_max=ACTIVE,
     active_drawn=0,
-    range_share=ACTIVE,
     max_known=ACTIVE + PASSIVE,
     shuffle_interval=CYCLE,
     sync_interval=CYCLE,
