@@ -416,19 +416,43 @@ class Membership:
         return True
 
     def _make_room(self, entry: Entry) -> bool:
-        """For the living the memory of a departed peer is given up, the eldest first; in a sample that of any peer."""
+        """For the living the memory of a departed peer is given up, the eldest first; or else that of a living one."""
         if entry.status != ALIVE:
             return False
         if self._departed:
             self._forget(next(iter(self._departed)))
             return True
-        spare = (peer for peer in self._living.draw(self.turn.rng) if not self.is_kept(peer))
-        drawn = next(spare, None) if self.is_sample else None
-        if drawn is None:
+        gone = self._spare() if self.is_sample else self._last(entry.record)
+        if gone is None:
             return False
-        self._forget(drawn)
-        self.turn.tell(Changed(Kind.FORGOTTEN, drawn))
+        self._forget(gone)
+        self.turn.tell(Changed(Kind.FORGOTTEN, gone))
         return True
+
+    def _last(self, record: Record) -> str | None:
+        """Who leaves a full directory for this peer: of the fullest range the highest id, those last that were tried.
+
+        None: it is the one itself. So a range can drive out nobody of one that has fewer, and what is left of many does
+        not depend on the order in which they came: else full directories would never be equal.
+        """
+        self.ranges.add(record.peer, record.ip_addr)
+        gone = max(self.ranges.fullest(), key=lambda peer: (peer not in self.tried, peer))
+        self.ranges.discard(record.peer)
+        return None if gone == record.peer else gone
+
+    def _spare(self) -> str | None:
+        """Who leaves a full sample: anybody, but of an address range that has more than half of it, if there is one.
+
+        In several ranges up to a quarter of the sample is kept that was tried.
+        """
+        config, rng = self.turn.config, self.turn.rng
+        if not (config.active_drawn and self.ranges.is_diverse):
+            return next((peer for peer in self._living.draw(rng) if not self.is_kept(peer)), None)
+        crowd = self.ranges.crowd(config.max_known // 2)
+        pool = rng.sample(crowd, len(crowd)) if crowd else self._living.draw(rng)
+        spare = [peer for peer in pool if not self.is_kept(peer)]
+        new = [peer for peer in spare if peer not in self.tried] if len(self.tried) <= config.max_known // 4 else spare
+        return next(iter(new or spare), None)
 
     def _tell(self, old: Entry | None, new: Entry) -> None:
         """Tell the application what changed for it."""

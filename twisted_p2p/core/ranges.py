@@ -2,8 +2,8 @@
 
 Keys cost nothing, and addresses of one range little; addresses in many ranges are dear. Bitcoin Core's addrman puts
 addresses into buckets by their group for that, at places that a secret key tells. Differs: nothing has a place that
-could be guessed. What one peer decides for itself is drawn by its own chance; what all must decide alike, who of a full
-directory stays, follows from the ids.
+could be guessed. What one peer decides for itself is drawn by its own chance; what all should decide alike, who of a
+full directory stays, follows from the ids.
 """
 
 from __future__ import annotations
@@ -71,20 +71,20 @@ class Ranges:
         for peers in rng.sample(nears, len(nears)):
             yield next(peers.draw(rng))
 
-    def last(self) -> str:
-        """Who is to go first: of the near group with the most, in the wide one with the most, the highest id.
-
-        So the ones that are left of many depend on who they are, and not on the order in which they came.
-        """
-        return max(self._fullest())
-
-    def crowd(self, most: int) -> DrawSet | None:
-        """A near group in a wide one with more than `most`, where the most are; None: no wide group has so many."""
-        return self._fullest() if max(self._sizes.values(), default=0) > most else None
-
-    def _fullest(self) -> DrawSet:
+    def fullest(self) -> DrawSet:
+        """The near group with the most in the wide one with the most. Of several it is the same one for everybody."""
         inside = self._peers[max(self._sizes, key=lambda wide: (self._sizes[wide], wide))]
         return inside[max(inside, key=lambda near: (len(inside[near]), near))]
+
+    def crowd(self, most: int) -> list[str]:
+        """All of a range that has more than `most`: of a near group, or else of a wide one; nobody if there is none."""
+        if max(self._sizes.values(), default=0) <= most:
+            return []
+        fullest = self.fullest()
+        if len(fullest) > most:
+            return list(fullest)
+        wide, _ = self._where[next(iter(fullest))]
+        return [peer for peers in self._peers[wide].values() for peer in peers]
 
     def __contains__(self, peer: str) -> bool:
         return peer in self._where
