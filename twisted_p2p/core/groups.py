@@ -50,4 +50,7 @@ def is_public(host: str) -> bool:
 def is_nobodys(host: str) -> bool:
     """Whether no single host can have this address: 0.0.0.0 and ::, multicast, broadcast, and what is reserved."""
     address = _parse(host)
-    return address is not None and (address.is_unspecified or address.is_multicast or address.is_reserved)
+    if address is None:
+        return False
+    is_reserved = address.version == 4 and address.is_reserved
+    return address.is_unspecified or address.is_multicast or is_reserved

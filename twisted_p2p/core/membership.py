@@ -83,6 +83,11 @@ class TokenBuckets:
         """Take a token."""
         self._full_at[key] = max(self._full_at.get(key, now), now) + self.interval
 
+    def give_back(self, key: Hashable) -> None:
+        """Put a token back that was taken for nothing."""
+        if key in self._full_at:
+            self._full_at[key] -= self.interval
+
     def expire(self, now: float) -> None:
         """Forget the buckets that are full."""
         self._full_at = {key: full_at for key, full_at in self._full_at.items() if full_at > now}
@@ -204,6 +209,10 @@ class Membership:
         """Records of all that have left or failed."""
         return [self.entries[peer].record for peer in self._departed]
 
+    def is_ahead(self, time: int) -> bool:
+        """Whether a time, in ms since 1970, is so far ahead of our clock that one of the two must be wrong."""
+        return time > (self.turn.now + self.turn.config.clock_ahead) * 1000
+
     def is_alive(self, peer: str) -> bool:
         """Whether the directory believes in this peer."""
         entry = self.entries.get(peer)
@@ -234,7 +243,7 @@ class Membership:
             entry = Entry(_decode_record(record), None if claim is None else _decode_claim(claim), since)
             if entry.record.peer == self.signer.peer:
                 incarnation = entry.record.incarnation
-            else:
+            elif not self.is_ahead(entry.record.incarnation):
                 self._store(entry)
         self.changed.clear()
         if self.is_sample:
@@ -245,23 +254,29 @@ class Membership:
             self._tell(None, entry)
         return incarnation
 
-    def give_up(self, peers: Iterable[tuple[bytes, bytes | None, float]]) -> tuple[int, list[tuple[str, int]]]:
-        """Forget all that was kept; our own last incarnation, or 0, and where others were that were alive."""
-        incarnation, addresses = 0, list[tuple[str, int]]()
+    def give_up(self, peers: Iterable[tuple[bytes, bytes | None, float]]) -> tuple[int, dict[str, tuple[str, int]]]:
+        """Forget all that was kept; our own last incarnation, or 0, and where which others were that were alive."""
+        incarnation, addresses = 0, dict[str, tuple[str, int]]()
         for kept, claim, _ in peers:
             record = _decode_record(kept)
             self.changed[record.peer] = None
             if record.peer == self.signer.peer:
                 incarnation = record.incarnation
             elif claim is None and record.state != LEFT:
-                addresses.append((record.ip_addr, record.port))
+                addresses[record.peer] = record.ip_addr, record.port
         return incarnation, addresses
 
     # --- our own record
 
     def introduce(self, host: str, port: int, state: str = ALIVE, above: int = 0) -> None:
-        """Make and sign a record of ourselves; its incarnation is the time in ms, or more to exceed `above`."""
-        peer, incarnation = self.signer.peer, min(max(int(self.turn.now * 1000), above + 1), HIGHEST)
+        """Make and sign a record of ourselves; its incarnation is the time in ms, or more to exceed `above`.
+
+        One that nobody would believe, since our clock was far ahead when we made it, need not be exceeded.
+        """
+        peer, incarnation = self.signer.peer, int(self.turn.now * 1000)
+        if not self.is_ahead(above):
+            incarnation = max(incarnation, above + 1)
+        incarnation = min(incarnation, HIGHEST)
         sig = self.signer.sign(wire.record_bytes(self.network, peer, incarnation, state, host, port, ""))
         self.own = Record(peer, incarnation, "left" if state == LEFT else "alive", host, port, sig)
         if peer in self.entries:
@@ -323,6 +338,11 @@ class Membership:
         buckets, key = self._ration(record, entry, source)
         if entry is not None and record_order(record) <= record_order(entry.record):
             record = entry.record
+        elif self.is_ahead(record.incarnation):
+            self.turn.counts["records_from_the_future"] += 1
+            if entry is None:
+                return True
+            record = entry.record
         elif key and not buckets.has(key, now):
             self.turn.counts["records_over_rate"] += 1
             if entry is None:
@@ -378,6 +398,9 @@ class Membership:
         That a peer has failed which we have not known alive changes nothing for anybody, and is not rationed.
         """
         if claim.incarnation != record.incarnation or record.state == LEFT:
+            return False
+        if self.is_ahead(claim.time):
+            self.turn.counts["claims_from_the_future"] += 1
             return False
         if claim.accuser not in self.entries and claim.accuser not in beside:
             self.turn.counts["claim_by_unknown"] += 1

@@ -28,6 +28,8 @@ _FAULTS = (Reason.BAD_FRAME, Reason.BAD_SIGNATURE, Reason.LINE_TOO_LONG)
 
 _IDLE = 60
 """Refill intervals between looks at a full view, which may be too small by now, and at most between requests."""
+_ANCHORS = 8
+"""Former neighbours that are remembered for a later life."""
 _ALL = 10
 """Refusals in a row that count as everybody's, where more are known."""
 _LEAST = 3
@@ -64,12 +66,22 @@ class Overlay:
     _faulty: dict[str, float] = attrs.field(factory=dict)
     """Peers whose link ended by a fault, and until when we do not ask them to be neighbours."""
     _offered: list[Record] = attrs.field(factory=list)
+    _former: list[Record] = attrs.field(factory=list)
+    """Those that were neighbours in the life before: they are asked first, until the view is full."""
+    anchors: dict[str, None] = attrs.field(factory=dict)
+    """Whom we have had as neighbours that we had asked ourselves; the last ones, the newest at the end."""
     _moving: dict[str, Timer] = attrs.field(factory=dict)
     """Peers that replaced their link with us; the new one is not ours yet."""
     _timer: Timer | None = None
 
-    def start(self, at_once: bool = False) -> None:
-        """Keep the active view full from now on. `at_once`: the others know us."""
+    def start(self, at_once: bool = False, former: Iterable[Record] = ()) -> None:
+        """Keep the active view full from now on.
+
+        Args:
+            at_once: the others know us.
+            former: whom to ask before all others.
+        """
+        self._former = list(former)
         self._refill_in(0.0 if at_once else self.turn.jitter(self.turn.config.refill_interval))
 
     # --- asking
@@ -94,9 +106,11 @@ class Overlay:
             return
         self._insisting = len(self.active) < min(_LEAST, self.target) and self._refusals >= max(1, self._others())
         if missing <= 0:
-            self._offered = []
+            self._offered, self._former = [], []
             return
-        for record in islice(filter(self._may_ask, self.membership.spread()), undrawn):
+        if not self.links.dials.may_any():
+            undrawn = min(undrawn, len(self._former))
+        for record in islice(filter(self._may_ask, chain(self._former, self.membership.spread())), undrawn):
             self._request(record, drawn=True)
             missing -= 1
         for record in islice(self._candidates(), missing):
@@ -162,7 +176,7 @@ class Overlay:
         offered, self._offered = self._offered, []
         now = self.turn.now
         self._refused = {peer: until for peer, until in self._refused.items() if until > now}
-        return filter(self._may_ask, chain(offered, self.membership.drawn()))
+        return filter(self._may_ask, chain(self._former, offered, self.membership.drawn()))
 
     def _may_ask(self, record: Record) -> bool:
         peer = record.peer
@@ -217,6 +231,10 @@ class Overlay:
         if frame.accepted and not self.leaving:
             self._judge_drawn(link, request)
             self._add(link)
+            self.anchors.pop(link.peer, None)
+            self.anchors[link.peer] = None
+            if len(self.anchors) > _ANCHORS:
+                del self.anchors[next(iter(self.anchors))]
             return
         if link.purpose is Purpose.NEIGHBOUR:
             self.links.hang_up(link, Reason.DONE)

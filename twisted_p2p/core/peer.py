@@ -148,7 +148,10 @@ class PeerCore:
         returns = self.lives.resume(address)
         if not returns:
             self._alone(wanted=False)
-        self.overlay.start(at_once=returns)
+        self.overlay.anchors = dict(self.lives.anchors)
+        known = self.membership.entries
+        former = [known[peer].record for peer in reversed(self.lives.anchors) if self.membership.is_alive(peer)]
+        self.overlay.start(at_once=returns, former=former)
         self.shuffles.start()
         self.detection.start()
         self.antientropy.start()
@@ -303,6 +306,7 @@ class PeerCore:
         self.flood.pass_on(source)
         self.catchup.flush()
         self.lives.keep()
+        self.lives.keep_anchors(self.overlay.anchors)
         return self.turn.take()
 
     # --- frames
@@ -476,6 +480,7 @@ class PeerCore:
         self.turn.timers.after(HOUSEKEEPING, self._keep_house)
         self._expire()
         self.lives.note_up()
+        self.links.dials.expire()
         self.links.arrivals.expire()
         self.conduct.expire()
         self.catchup.expire()
