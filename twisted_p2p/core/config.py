@@ -23,6 +23,10 @@ class Config:
     different address ranges or drawn by range, as long as it knows more than one range. One less than the target: who
     fills all else still leaves each peer three ways out, and three each connect any number of peers. 0: ranges do not
     count."""
+    displacements_burst: int = 20
+    displacements_interval: float = 1.0
+    """Urgent requests of one foreign /16 of IPv4 or /32 of IPv6, where that has most of our neighbours already, for
+    which one of those has to go: so many at once, then one each interval. Each costs some milliseconds of both."""
     refill_interval: float = 1.0
     """Between attempts to reach the target. A guess: a few round trips."""
     refused_pause: float = 5.0

@@ -16,7 +16,7 @@ import attrs
 from twisted_p2p.core.actions import Changed, Kind, Reason
 from twisted_p2p.core.link import Link, Purpose
 from twisted_p2p.core.links import Links
-from twisted_p2p.core.membership import Membership
+from twisted_p2p.core.membership import Membership, TokenBuckets
 from twisted_p2p.core.ranges import range_of
 from twisted_p2p.core.timers import Timer
 from twisted_p2p.core.turn import Turn
@@ -72,7 +72,13 @@ class Overlay:
     """Whom we have had as neighbours that we had asked ourselves; the last ones, the newest at the end."""
     _moving: dict[str, Timer] = attrs.field(factory=dict)
     """Peers that replaced their link with us; the new one is not ours yet."""
+    _displacements: TokenBuckets = attrs.field(init=False)
+    """By wide address group: urgent requests for which another one of the same group has to go."""
     _timer: Timer | None = None
+
+    def __attrs_post_init__(self) -> None:
+        config = self.turn.config
+        self._displacements = TokenBuckets(config.displacements_burst, config.displacements_interval)
 
     def start(self, at_once: bool = False, former: Iterable[Record] = ()) -> None:
         """Keep the active view full from now on.
@@ -99,6 +105,7 @@ class Overlay:
     def refill(self) -> None:
         """Ask as many peers as are missing from the active view."""
         undrawn = self._undrawn()
+        self._displacements.expire(self.turn.now)
         missing = max(self.target - len(self.active) - len(self._requests), undrawn)
         interval = self.turn.config.refill_interval
         self._refill_in(self.turn.jitter(max(interval, self._patience()) if missing > 0 else _IDLE * interval))
@@ -131,8 +138,7 @@ class Overlay:
         if not self._is_diverse:
             return 0
         wanted = min(self.turn.config.active_drawn + self._tenfolds, self.target - 1)
-        drawn = sum(link.is_drawn for link in self.active.values())
-        return max(0, wanted - drawn - sum(request.drawn for request in self._requests.values()))
+        return max(0, wanted - len(self._choices()) - sum(request.drawn for request in self._requests.values()))
 
     def _others(self) -> int:
         """How many may be asked that are no neighbours; of very many some."""
@@ -229,7 +235,8 @@ class Overlay:
                 self._refusals += 1
                 self._refused[link.peer] = self.turn.now + self.turn.config.refused_pause
         if frame.accepted and not self.leaving:
-            self._judge_drawn(link, request)
+            link.is_asked = True
+            link.is_drawn = request is not None and request.link is link and request.drawn
             self._add(link)
             self.anchors.pop(link.peer, None)
             self.anchors[link.peer] = None
@@ -281,16 +288,22 @@ class Overlay:
             del self._requests[peer]
         if peer in self.active or len(self.active) < self.room:
             return True
-        return urgent or self._is_crowded(link)
+        return self._is_crowded(link) or (urgent and self._may_displace(link))
 
     # --- address ranges
 
-    def _judge_drawn(self, link: Link, request: _Request | None) -> None:
-        """Whether a neighbour that we have asked is one that nobody else could choose for us."""
-        wide, _ = range_of(link.host)
-        others = (other for other in self.active.values() if other.is_drawn and other.peer != link.peer)
-        is_only = all(range_of(other.host)[0] != wide for other in others)
-        link.is_drawn = is_only or (request is not None and request.link is link and request.drawn)
+    def _choices(self) -> dict[int, None]:
+        """The neighbours that nobody else could choose for us, by link: drawn by range, or asked and alone in theirs.
+
+        One in a range that has a good part of all peers counts only if it was drawn: it comes up whatever we do.
+        """
+        found = {link.id: range_of(link.host)[0] for link in self.active.values() if link.is_drawn}
+        ranges = self.membership.ranges
+        for link in self.active.values():
+            is_rare = ranges.beside(link.host) * self.target <= len(ranges)
+            if link.is_asked and is_rare and range_of(link.host)[0] not in found.values():
+                found[link.id] = range_of(link.host)[0]
+        return dict.fromkeys(found)
 
     def _counted(self, newcomer: Link) -> Counter[str]:
         """How many neighbours there are in each wide and each near address group, with this one."""
@@ -299,12 +312,13 @@ class Overlay:
     def _crowd(self, newcomer: Link) -> list[Link]:
         """The neighbours of which one makes room for this one: those in the fullest address range.
 
-        Those that we have drawn ourselves stay, if there is more than one range.
+        Those that we have chosen ourselves stay, if there is more than one range.
         """
         links = list(self.active.values())
         if not self._is_diverse:
             return links
-        counts, links = self._counted(newcomer), [link for link in links if not link.is_drawn] or links
+        counts, choices = self._counted(newcomer), self._choices()
+        links = [link for link in links if link.id not in choices] or links
         sizes = {link.id: [counts[group] for group in range_of(link.host)] for link in links}
         fullest = max(sizes.values())
         return [link for link in links if sizes[link.id] == fullest]
@@ -317,6 +331,22 @@ class Overlay:
         fullest = range_of(self._crowd(newcomer)[0].host)
         level = int(fullest[0] == own[0])
         return counts[fullest[level]] > counts[own[level]]
+
+    def _may_displace(self, newcomer: Link) -> bool:
+        """Whether one more may come in for another one; where both are of one foreign range that is rationed.
+
+        Or many keys of one range would do nothing but take one another's places, and cost us a comparison each.
+        """
+        own, now = range_of(newcomer.host), self.turn.now
+        is_among_them = any(range_of(link.host)[0] == own[0] for link in self._crowd(newcomer))
+        if not (self._is_diverse and is_among_them) or own == range_of(self.membership.own.ip_addr):
+            return True
+        may = self._displacements.has(own[0], now)
+        if may:
+            self._displacements.take(own[0], now)
+        else:
+            self.turn.counts["displacements_over_rate"] += 1
+        return may
 
     # --- the view itself
 

@@ -71,6 +71,10 @@ class Ranges:
         for peers in rng.sample(nears, len(nears)):
             yield next(peers.draw(rng))
 
+    def beside(self, host: str) -> int:
+        """How many are in the wide group of this host."""
+        return self._sizes.get(range_of(host)[0], 0)
+
     def fullest(self) -> DrawSet:
         """The near group with the most in the wide one with the most. Of several it is the same one for everybody."""
         inside = self._peers[max(self._sizes, key=lambda wide: (self._sizes[wide], wide))]

@@ -125,6 +125,11 @@ class Eclipse:
             lacking += len(honest - known) - 1
         return share, lacking
 
+    @property
+    def is_withstood(self) -> bool:
+        """Whether all honest peers were one piece all the time, and have all that they were to have."""
+        return not (self.pieces or self.missing()[1] or self.old.lost or self.directories()[1])
+
     def text(self) -> str:
         """What came of it, in lines."""
         wanted, lacking = self.missing()
