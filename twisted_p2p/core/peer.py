@@ -119,7 +119,8 @@ class PeerCore:
             self._live,
         )
         self.detection = Detection(turn, self.membership, self.links, self.overlay, self.antientropy.compare)
-        self.join_steps = Join(turn, network, verifier, self.links, self.overlay, self._alone)
+        compare = self.antientropy.compare_once
+        self.join_steps = Join(turn, network, verifier, self.links, self.overlay, self._alone, compare)
         self.shuffles = Shuffles(turn, self.membership, self.links, self.overlay)
         self.flood = Flood(self.membership, self.links, self.overlay, config.page)
         self.member_since: float | None = None
