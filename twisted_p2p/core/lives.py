@@ -172,13 +172,13 @@ class Lives:
 
     def keep_anchors(self, anchors: dict[str, None]) -> None:
         """Whom the next life is to ask first."""
-        if list(anchors) != list(self.anchors):
+        if anchors is not self.anchors:
             for peer in self.anchors:
                 if peer not in anchors:
                     self.log.keep(f"{_ANCHOR}{peer}", None)
             for place, peer in enumerate(anchors, 1):
                 self.log.keep(f"{_ANCHOR}{peer}", place)
-            self.anchors = dict(anchors)
+            self.anchors = anchors
 
     def note_up(self) -> None:
         """We are still up. If the clock is set back, the later time counts."""

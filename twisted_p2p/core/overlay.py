@@ -69,7 +69,8 @@ class Overlay:
     _former: list[Record] = attrs.field(factory=list)
     """Those that were neighbours in the life before: they are asked first, until the view is full."""
     anchors: dict[str, None] = attrs.field(factory=dict)
-    """Whom we have had as neighbours that we had asked ourselves; the last ones, the newest at the end."""
+    """Whom we have had as neighbours that we had asked ourselves; the last ones, the newest at the end. Another dict
+    whenever they change."""
     _moving: dict[str, Timer] = attrs.field(factory=dict)
     """Peers that replaced their link with us; the new one is not ours yet."""
     _displacements: TokenBuckets = attrs.field(init=False)
@@ -238,10 +239,8 @@ class Overlay:
             link.is_asked = True
             link.is_drawn = request is not None and request.link is link and request.drawn
             self._add(link)
-            self.anchors.pop(link.peer, None)
-            self.anchors[link.peer] = None
-            if len(self.anchors) > _ANCHORS:
-                del self.anchors[next(iter(self.anchors))]
+            before = [peer for peer in self.anchors if peer != link.peer]
+            self.anchors = dict.fromkeys([*before[1 - _ANCHORS :], link.peer])
             return
         if link.purpose is Purpose.NEIGHBOUR:
             self.links.hang_up(link, Reason.DONE)

@@ -149,7 +149,7 @@ class PeerCore:
         returns = self.lives.resume(address)
         if not returns:
             self._alone(wanted=False)
-        self.overlay.anchors = dict(self.lives.anchors)
+        self.overlay.anchors = self.lives.anchors
         known = self.membership.entries
         former = [known[peer].record for peer in reversed(self.lives.anchors) if self.membership.is_alive(peer)]
         self.overlay.start(at_once=returns, former=former)
