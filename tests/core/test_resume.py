@@ -99,7 +99,6 @@ class AnchorTests(SynchronousTestCase):
     def test_after_long(self) -> None:
         """Who was away for so long that it is a newcomer joins through those first that were its neighbours."""
         first = self.neighbours(6)
-        first.pass_time(120)
         again = Stage(joined=False, log=first.log, now=BEGINNING + 10 * 86_400)
         hosts = [host for host, _ in again.core.lives.former]
         self.assertEqual(hosts[:6], [Puppet(number).address[0] for number in range(6, 0, -1)])
