@@ -788,6 +788,14 @@ class RangeTests(SynchronousTestCase):
         self.assertEqual(directory.status(tried), ALIVE)
         self.assertEqual(directory.members.living, 10)
 
+    def test_rationed(self) -> None:
+        """One for whom there is no room counts as a first record of its source: refusing it costs as much."""
+        directory = self.flooded(30)
+        config = directory.turn.config
+        for number in range(config.introductions_burst + 10):
+            directory.merge(self.invented(0x10000 + number, "66.6.0.9"), source=BOB)
+        self.assertEqual(directory.turn.counts["records_over_rate"], 10)
+
     def test_told(self) -> None:
         """The application is told of each that is forgotten."""
         directory = self.flooded(30)

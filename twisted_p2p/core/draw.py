@@ -38,9 +38,6 @@ class DrawSet:
             yield self._items[moved.get(place, place)]
             moved[place] = moved.get(last, last)
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._items)
-
     def __contains__(self, item: str) -> bool:
         return item in self._places
 

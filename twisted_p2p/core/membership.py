@@ -414,7 +414,7 @@ class Membership:
         return True
 
     def _admit(self, entry: Entry | None, record: Record, claim: Claim | None) -> bool:
-        """Whether there is room for it."""
+        """Take it in, if there is room; whether it counts against the ration, as it does where there is none."""
         now, config = self.turn.now, self.turn.config
         new = Entry(record, claim)
         if claim is None and entry is not None and entry.record.incarnation == record.incarnation:
@@ -427,7 +427,7 @@ class Membership:
             others = len(self.entries) - (self.signer.peer in self.entries)
             if others >= (config.max_known or config.max_peers - 1) and not self._make_room(new):
                 self.turn.counts["directory_full"] += 1
-                return False
+                return True
         if not self.is_sample:
             self._news += [record] if entry is None or entry.record is not record else []
             self._news += [claim] if claim is not None else []
@@ -459,7 +459,8 @@ class Membership:
         not depend on the order in which they came: else full directories would never be equal.
         """
         self.ranges.add(record.peer, record.ip_addr)
-        gone = max(self.ranges.fullest(), key=lambda peer: (peer not in self.tried, peer))
+        fullest = self.ranges.fullest()
+        gone = next((peer for peer in reversed(fullest) if peer not in self.tried), fullest[-1])
         self.ranges.discard(record.peer)
         return None if gone == record.peer else gone
 
