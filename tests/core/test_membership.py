@@ -586,11 +586,13 @@ class OwnTests(SynchronousTestCase):
         self.assertEqual((counts["refuted"], directory.status(twin)), (6, ALIVE))
 
     def test_highest_incarnation(self) -> None:
-        """Who has our key may use up all incarnations: we say nothing that is no record, and can still leave."""
+        """Who has our key can't use up all incarnations: nobody believes those, and we can still leave."""
         for state in (ALIVE, LEFT):
             directory, twin = Directory(), Puppet(0x80)
             directory.merge(record(twin, 2**53 - 2))
-            self.assertEqual(directory.members.own.incarnation, 2**53 - 1)
+            self.assertEqual(directory.members.own.incarnation, NOW_MS)
+            directory.merge(record(twin, LATEST - 1))
+            self.assertEqual(directory.members.own.incarnation, LATEST)
             directory.news()
             directory.merge(record(twin, 2**53 - 1, state, ("10.7.7.7", 1)))
             directory.members.leave()

@@ -30,9 +30,6 @@ _decode_claim = msgspec.json.Decoder(Claim).decode
 
 ALIVE, FAILED, LEFT = "alive", "failed", "left"
 
-HIGHEST = 2**53 - 1
-"""The highest incarnation that a record can have; above it nobody can refute."""
-
 
 @attrs.define(eq=False)
 class Entry:
@@ -276,7 +273,6 @@ class Membership:
         peer, incarnation = self.signer.peer, int(self.turn.now * 1000)
         if not self.is_ahead(above):
             incarnation = max(incarnation, above + 1)
-        incarnation = min(incarnation, HIGHEST)
         sig = self.signer.sign(wire.record_bytes(self.network, peer, incarnation, state, host, port, ""))
         self.own = Record(peer, incarnation, "left" if state == LEFT else "alive", host, port, sig)
         if peer in self.entries:
@@ -370,9 +366,6 @@ class Membership:
         if is_made_by_twin:
             self.on_twin()
         elif claim is None:
-            return
-        if record.incarnation >= HIGHEST:
-            self.turn.counts["own_records_unanswered"] += 1
             return
         if claim is None and record.state != LEFT:
             if not self._twins.has(record.peer, now):
