@@ -66,6 +66,7 @@ _WHY = {
     "own-address": "{address} is this peer's own address; give the address of another one.",
     "handshake-timeout": "What answers at {address} does not speak as a peer does; is it the right port?",
     "bad-frame": "What answers at {address} does not speak as a peer does; is it the right port?",
+    "wrong-clock": "The clock of one of the two, this peer or the one at {address}, is wrong by more than a day.",
     "other-directory": "This peer or the one at {address} knows only a sample; use --max-known for both, or none.",
     "not-admitted": "The peer at {address} does not admit this one, or this one does not admit it; check "
     "--network-key-file, and the --allow and --deny lists of both.",

@@ -19,6 +19,8 @@ from twisted_p2p.sim.peer import SimPeer
 from twisted_p2p.sim.signing import CheapSigner
 from twisted_p2p.sim.world import World
 
+LATEST = int((BEGINNING + LAN.clock_ahead) * 1000)
+"""The latest time that is believed, in ms since 1970."""
 HIGHEST = 2**52 - 1
 """The highest seq that a bundle may have."""
 
@@ -487,12 +489,12 @@ class LongFactsTests(StageCase):
     def longest(self, number: int, more: str) -> Record:
         """A record of an invented peer; the ids of invented peers are ordered as their numbers."""
         signer = CheapSigner(f"{number:08x}" * 8)
-        said = (signer.peer, 2**53 - 1, "alive", "h" * 253, 65535, more)
+        said = (signer.peer, LATEST, "alive", "h" * 253, 65535, more)
         return Record(*said[:5], signer.sign(wire.record_bytes(NETWORK, *said)), more)  # type: ignore[arg-type]
 
     def claim(self, record: Record, accuser: str) -> Claim:
         """A claim that this peer has failed."""
-        said = (record.peer, record.incarnation, accuser, int(BEGINNING * 1000))
+        said = (record.peer, record.incarnation, accuser, LATEST)
         return Claim(*said, CheapSigner(accuser).sign(wire.claim_bytes(NETWORK, *said)))
 
     def test_text_that_grows(self) -> None:

@@ -68,7 +68,10 @@ class StepTests(JoinCase):
     """Everything goes well."""
 
     def test_through_a_contact(self) -> None:
-        """The genesis names a node, that one names more, and those become neighbours: the genesis is let go."""
+        """The genesis names a node, that one names more, and those become neighbours: the genesis is let go.
+
+        But the directory, which is one contact's word so far, is compared with the genesis's before.
+        """
         genesis = self.reach(GENESIS)
         self.assertEqual(genesis.take(), [wire.AskRandomNode()])
         genesis.send(wire.ResponseRandomNode(CONTACT.record()))
@@ -79,9 +82,16 @@ class StepTests(JoinCase):
         self.assertEqual(genesis.take(), [])
         self.accept(contact, FRIEND.record(), GENESIS.record())
         self.assertTrue(self.ready)
-        self.assertEqual(genesis.ended and genesis.ended.reason, Reason.DONE)
+        self.assertEqual([frame.answer for frame in genesis.take() if isinstance(frame, wire.Roots)], [True])
+        genesis.send(wire.Roots("0" * 16, "0" * 16))
+        self.assertEqual([frame.of for frame in genesis.take() if isinstance(frame, wire.Digest)], ["nodes"])
+        other = Puppet(0x55)
+        genesis.send(wire.NodesInNetwork([other.record()]))
+        self.assertTrue(self.stage.core.membership.is_alive(other.peer))
         friend = self.reach(FRIEND)
         self.assertEqual(friend.take(), [wire.NodeConnAddr(urgent=False)])
+        self.stage.pass_time(LAN.graft_timeout)
+        self.assertEqual(genesis.ended and genesis.ended.reason, Reason.DONE)
 
     def test_alone_with_the_genesis(self) -> None:
         """Where there is nobody else the newcomer stays with the genesis."""

@@ -30,6 +30,8 @@ from twisted_p2p.sim.signing import CheapSigner
 
 DAY_MS = 86_400_000
 NOW_MS = int(BEGINNING * 1000)
+LATEST = NOW_MS + int(LAN.clock_ahead * 1000)
+"""The latest time that is believed."""
 ALICE, BOB, CAROL = Puppet(0x11), Puppet(0x22), Puppet(0x33)
 
 
@@ -584,11 +586,13 @@ class OwnTests(SynchronousTestCase):
         self.assertEqual((counts["refuted"], directory.status(twin)), (6, ALIVE))
 
     def test_highest_incarnation(self) -> None:
-        """Who has our key may use up all incarnations: we say nothing that is no record, and can still leave."""
+        """Who has our key can't use up all incarnations: nobody believes those, and we can still leave."""
         for state in (ALIVE, LEFT):
             directory, twin = Directory(), Puppet(0x80)
             directory.merge(record(twin, 2**53 - 2))
-            self.assertEqual(directory.members.own.incarnation, 2**53 - 1)
+            self.assertEqual(directory.members.own.incarnation, NOW_MS)
+            directory.merge(record(twin, LATEST - 1))
+            self.assertEqual(directory.members.own.incarnation, LATEST)
             directory.news()
             directory.merge(record(twin, 2**53 - 1, state, ("10.7.7.7", 1)))
             directory.members.leave()
@@ -680,6 +684,183 @@ class ToldTests(SynchronousTestCase):
         self.assertEqual((changed.kind, changed.ip_addr, changed.port), (Kind.JOINED, "10.9.9.9", 9))
 
 
+class FutureTests(SynchronousTestCase):
+    """Times that lie too far ahead of our clock (cases 58): their clock is wrong, or ours."""
+
+    def setUp(self) -> None:
+        """Alice and Bob are known."""
+        self.directory = Directory()
+        self.directory.merge(record(ALICE, NOW_MS), record(BOB, NOW_MS))
+
+    def test_record(self) -> None:
+        """A record is believed up to the bound, and above it neither stored nor held against who brings it."""
+        for ahead, is_believed in ((-1, True), (0, True), (1, False)):
+            directory = Directory()
+            self.assertTrue(directory.merge(record(ALICE, LATEST + ahead)))
+            self.assertEqual(directory.status(ALICE), ALIVE if is_believed else "", ahead)
+            self.assertEqual(directory.turn.counts["records_from_the_future"], not is_believed)
+
+    def test_record_of_one_known(self) -> None:
+        """What is known of a peer stands against its record from the future, and a claim about that counts."""
+        self.directory.merge(record(ALICE, LATEST + 1), claim(BOB, ALICE.peer, NOW_MS))
+        self.assertEqual(self.directory.members.entries[ALICE.peer].record.incarnation, NOW_MS)
+        self.assertEqual(self.directory.status(ALICE), FAILED)
+
+    def test_as_time_goes_by(self) -> None:
+        """It is believed once it is no longer so far ahead."""
+        self.directory.pass_time(1)
+        self.directory.merge(record(CAROL, LATEST + 1000))
+        self.assertEqual(self.directory.status(CAROL), ALIVE)
+
+    def test_claim(self) -> None:
+        """A claim from the future says nothing."""
+        self.assertTrue(self.directory.merge(claim(BOB, ALICE.peer, NOW_MS, (LATEST + 1) / 1000)))
+        self.assertEqual(self.directory.status(ALICE), ALIVE)
+        self.assertEqual(self.directory.turn.counts["claims_from_the_future"], 1)
+        self.directory.merge(claim(BOB, ALICE.peer, NOW_MS, LATEST / 1000))
+        self.assertEqual(self.directory.status(ALICE), FAILED)
+
+    def test_own(self) -> None:
+        """A record of ours from the future, which nobody believes, is not exceeded: nor would anybody believe that."""
+        self.directory.merge(record(Puppet(0x80), LATEST + 1))
+        self.assertEqual(self.directory.members.own.incarnation, NOW_MS)
+        self.directory.members.introduce("10.0.0.1", 5050, above=LATEST + 1)
+        self.assertEqual(self.directory.members.own.incarnation, NOW_MS)
+        self.directory.members.introduce("10.0.0.1", 5050, above=LATEST - 1)
+        self.assertEqual(self.directory.members.own.incarnation, LATEST)
+
+    def test_kept(self) -> None:
+        """What was kept while our own clock was wrong is not taken over into a life in which it is right."""
+        later = Directory()
+        later.pass_time(1)
+        later.merge(record(ALICE, LATEST + 1), record(BOB, LATEST))
+        kept = [later.members.kept(puppet.peer) for puppet in (ALICE, BOB)]
+        directory = Directory()
+        directory.members.restore(one for one in kept if one is not None)
+        self.assertEqual((directory.status(ALICE), directory.status(BOB)), ("", ALIVE))
+
+
+class RangeTests(SynchronousTestCase):
+    """Peers by address range (cases 38)."""
+
+    def invented(self, number: int, host: str) -> Record:
+        """A record of a peer that somebody has made up."""
+        signer = CheapSigner(f"{number:08x}".rjust(64, "e"))
+        data = wire.record_bytes(NETWORK, signer.peer, NOW_MS, "alive", host, 5050, "")
+        return Record(signer.peer, NOW_MS, "alive", host, 5050, signer.sign(data))
+
+    def flooded(self, count: int, order: int = 1) -> Directory:
+        """A directory for 50 others that 20 honest peers, each in a /16 of its own, are in, and a flood of one /16."""
+        directory = Directory(attrs.evolve(LAN, max_peers=51))
+        for number in range(20):
+            directory.merge(self.invented(number, f"20.{number}.1.1"))
+        for number in range(count)[::order]:
+            directory.merge(self.invented(1000 + number, f"66.6.{number % 256}.1"))
+        return directory
+
+    def test_full_of_one_range(self) -> None:
+        """A flood of invented peers of one /16 drives out none in another range, and those join all the same."""
+        for count in (30, 31, 3000):
+            directory = self.flooded(count)
+            hosts = [record.ip_addr for record in directory.members.others()]
+            self.assertEqual(len(hosts), 50)
+            self.assertEqual(sum(host.startswith("20.") for host in hosts), 20, count)
+        for number in range(20, 30):
+            directory.merge(self.invented(number, f"20.{number}.1.1"))
+        hosts = [record.ip_addr for record in directory.members.others()]
+        self.assertEqual((len(hosts), sum(host.startswith("20.") for host in hosts)), (50, 30))
+
+    def test_equal(self) -> None:
+        """Full directories are equal, in whatever order the flood came: so comparing them ends."""
+        one, other = self.flooded(500), self.flooded(500, order=-1)
+        self.assertEqual(one.members.digest.root(), other.members.digest.root())
+        held = [entry.record for entry in one.members.entries.values() if entry.record.peer != OWN]
+        before = other.members.digest.root()
+        other.merge(*held)
+        self.assertEqual(other.members.digest.root(), before)
+
+    def test_tried_before_new(self) -> None:
+        """In the range that is flooded those stay that a dial of ours has found."""
+        directory = Directory(attrs.evolve(LAN, max_peers=11))
+        tried = Puppet(0xFF)
+        directory.merge(record(tried, NOW_MS))
+        directory.members.found(tried.peer)
+        for number in range(100):
+            directory.merge(self.invented(number, f"10.0.1.{number}"))
+        self.assertEqual(directory.status(tried), ALIVE)
+        self.assertEqual(directory.members.living, 10)
+
+    def test_rationed(self) -> None:
+        """One for whom there is no room counts as a first record of its source: refusing it costs as much."""
+        directory = self.flooded(30)
+        config = directory.turn.config
+        for number in range(config.introductions_burst + 10):
+            directory.merge(self.invented(0x10000 + number, "66.6.0.9"), source=BOB)
+        self.assertEqual(directory.turn.counts["records_over_rate"], 10)
+
+    def test_told(self) -> None:
+        """The application is told of each that is forgotten."""
+        directory = self.flooded(30)
+        self.assertEqual([peer for kind, peer in directory.told() if kind is Kind.FORGOTTEN], [])
+        directory.merge(self.invented(20, "20.20.1.1"))
+        forgotten = [peer for kind, peer in directory.told() if kind is Kind.FORGOTTEN]
+        self.assertEqual(len(forgotten), 1)
+        self.assertNotIn(forgotten[0], directory.members.entries)
+
+    def test_moved(self) -> None:
+        """Who was found at one address was not found at another one."""
+        directory = Directory()
+        directory.merge(record(ALICE, NOW_MS))
+        directory.members.found(ALICE.peer)
+        directory.merge(record(ALICE, NOW_MS + 1))
+        self.assertIn(ALICE.peer, directory.members.tried)
+        directory.merge(record(ALICE, NOW_MS + 2, address=("10.0.2.1", 5050)))
+        self.assertNotIn(ALICE.peer, directory.members.tried)
+
+    def test_sample(self) -> None:
+        """Of a sample one range gets half, whatever its number; those that were found, up to a quarter, stay."""
+        directory = Directory(attrs.evolve(LAN, max_known=20))
+        for number in range(20):
+            directory.merge(self.invented(number, f"20.{number}.1.1"))
+        for number in range(5):
+            directory.members.found(self.invented(number, f"20.{number}.1.1").peer)
+        for number in range(3000):
+            directory.merge(self.invented(1000 + number, f"66.6.{number % 256}.1"))
+        hosts = [record.ip_addr for record in directory.members.others()]
+        self.assertEqual((len(hosts), sum(host.startswith("66.") for host in hosts)), (20, 11))
+        self.assertLessEqual({f"20.{number}.1.1" for number in range(5)}, {*hosts})
+
+    def test_spread(self) -> None:
+        """A thousand of one range are drawn as rarely as one of another."""
+        directory = Directory()
+        for number in range(9):
+            directory.merge(self.invented(number, f"20.{number}.1.1"))
+        for number in range(1000):
+            directory.merge(self.invented(1000 + number, f"66.6.{number % 20}.1"))
+        firsts = [next(directory.members.spread()).ip_addr for _ in range(1000)]
+        self.assertTrue(50 < sum(host.startswith("66.") for host in firsts) < 150)
+        named = [[record for record, _ in zip(directory.members.mixed(), range(8), strict=False)] for _ in range(50)]
+        self.assertTrue(all(sum(record.ip_addr.startswith("20.") for record in records) >= 3 for records in named))
+
+    def test_spread_tried(self) -> None:
+        """Every other time those come first that were found: inventing addresses in many ranges does not help."""
+        directory = Directory()
+        directory.merge(record(ALICE, NOW_MS))
+        directory.members.found(ALICE.peer)
+        for number in range(1000):
+            directory.merge(self.invented(number, f"{20 + number // 200}.{number % 200}.1.1"))
+        firsts = [next(directory.members.spread()).peer for _ in range(1000)]
+        self.assertTrue(430 < firsts.count(ALICE.peer) < 570, firsts.count(ALICE.peer))
+
+    def test_one_range(self) -> None:
+        """Where all are in one range nothing is different from a draw by chance."""
+        directory = Directory()
+        for number in range(50):
+            directory.merge(self.invented(number, f"10.0.1.{number}"))
+        self.assertEqual(len({record.peer for record in directory.members.spread()}), 50)
+        self.assertEqual(len({record.peer for record in directory.members.mixed()}), 50)
+
+
 class ExpiryTests(SynchronousTestCase):
     """How long a departed peer is remembered."""
 
@@ -733,7 +914,7 @@ class ExpiryTests(SynchronousTestCase):
 
     def test_far_future(self) -> None:
         """A time far ahead keeps nobody in the directory for ever: it is then counted from when we heard of it."""
-        self.directory.merge(record(CAROL, 2**53 - 1, "left"))
+        self.directory.merge(record(CAROL, LATEST, "left"))
         self.assertEqual(self.directory.status(CAROL), LEFT)
         self.assertEqual(self.left_after(100), (0, {ALICE.peer, BOB.peer, CAROL.peer}))
         self.assertEqual(self.left_after(100.5), (1, {ALICE.peer, BOB.peer}))
@@ -744,11 +925,11 @@ class ExpiryTests(SynchronousTestCase):
         for ahead, status in ((self.keep + 0.1, ALIVE), (self.keep, FAILED)):
             self.directory.merge(claim(BOB, ALICE.peer, NOW_MS + 1, BEGINNING + ahead))
             self.assertEqual(self.directory.status(ALICE), status)
-        self.assertEqual(self.directory.members.turn.counts["claim_from_future"], 1)
+        self.assertEqual(self.directory.members.turn.counts["claims_from_the_future"], 1)
 
     def test_far_future_is_not_learnt_again(self) -> None:
         """Nor do others who still remember bring it back, time and again."""
-        facts = [record(CAROL, 2**53 - 1, "left")]
+        facts = [record(CAROL, LATEST, "left")]
         self.directory.merge(*facts)
         self.left_after(1000)
         self.directory.merge(*facts)

@@ -342,6 +342,130 @@ class AskingTests(OverlayCase):
                 self.assertEqual(self.asks(line), [])
 
 
+class RangeTests(SynchronousTestCase):
+    """Neighbours in several address ranges (cases 65 and 66)."""
+
+    def setUp(self) -> None:
+        """A peer that knows somebody in each of ten ranges; it dials nobody."""
+        self.stage = Stage(attrs.evolve(LAN, refill_interval=1e6))
+        self.number = 0
+        for number in range(10):
+            self.stage.core.membership.merge([self.puppet(f"40.{number}.1.1").record()])
+
+    def puppet(self, host: str) -> Puppet:
+        """Somebody new at this host."""
+        self.number += 1
+        puppet = Puppet(self.number)
+        puppet.address = host, 5050
+        return puppet
+
+    def befriended(self, *hosts: str, urgent: bool = False) -> list[bool]:
+        """For each of these hosts whether somebody there becomes a neighbour."""
+        found = []
+        for host in hosts:
+            line = self.stage.connect(self.puppet(host), host=host)
+            line.shake_hands()
+            found.append(line.become_neighbour(urgent))
+        return found
+
+    @property
+    def hosts(self) -> list[str]:
+        """Where the neighbours are."""
+        return sorted(link.host for link in self.stage.core.overlay.active.values())
+
+    def choose(self, host: str, drawn: bool = True) -> None:
+        """Somebody there is dialled, asked, and becomes a neighbour."""
+        puppet, core = self.puppet(host), self.stage.core
+        core.overlay._request(puppet.record(), drawn=drawn)
+        self.stage.perform(core.wake(self.stage.now))
+        line = self.stage.connect(puppet, self.stage.take_dials()[-1], host)
+        line.shake_hands()
+        line.send(wire.NodeConnAnswer(True))
+
+    def test_room_for_another_range(self) -> None:
+        """A view full of one range lets others in though they do not insist, until the shares are equal."""
+        self.assertEqual(self.befriended(*["66.6.1.1"] * MAX), [True] * MAX)
+        self.assertEqual(self.befriended("66.6.1.2"), [False])
+        self.assertEqual(self.befriended(*["20.1.1.1"] * 5), [True] * 4 + [False])
+        self.assertEqual(self.hosts, ["20.1.1.1"] * 4 + ["66.6.1.1"] * 4)
+        self.assertEqual(self.befriended("20.9.1.1"), [True])
+
+    def test_narrow_ranges(self) -> None:
+        """Within a /16 it is the /24 that counts."""
+        self.befriended(*["20.1.1.1"] * (MAX - 1), "20.1.2.1")
+        self.assertEqual(self.befriended("20.1.1.7", "20.1.2.1"), [False, True])
+        self.assertEqual(self.hosts.count("20.1.2.1"), 2)
+
+    def test_urgent(self) -> None:
+        """Many of one range, however urgent, take one place of a view that is full of others; then one another's."""
+        honest = [f"20.{number}.1.1" for number in range(1, MAX + 1)]
+        self.befriended(*honest)
+        self.befriended(*[f"66.6.{number}.1" for number in range(20)], urgent=True)
+        self.assertEqual(sum(host.startswith("66.") for host in self.hosts), 1)
+
+    def test_urgent_rationed(self) -> None:
+        """They do so up to a bound, and then one each interval; somebody of another range is never refused."""
+        burst = LAN.displacements_burst
+        self.befriended(*[f"20.{number}.1.1" for number in range(1, MAX)], "66.6.1.1")
+        self.assertEqual(self.befriended(*["66.6.2.1"] * (burst + 1), urgent=True), [True] * burst + [False])
+        self.assertEqual(self.befriended("30.1.1.1", urgent=True), [True])
+        self.stage.pass_time(LAN.displacements_interval)
+        self.befriended("66.6.3.1", urgent=True)
+        self.assertEqual(self.befriended("66.6.4.1", urgent=True), [False])
+
+    def test_own_range(self) -> None:
+        """Our own range is not rationed: a whole LAN may join at once."""
+        self.befriended("20.1.1.1", *[f"10.0.0.{number}" for number in range(2, MAX + 1)])
+        self.assertTrue(all(self.befriended(*["10.0.0.99"] * (LAN.displacements_burst + 9), urgent=True)))
+
+    def test_chosen_stay(self) -> None:
+        """Those that we have drawn ourselves stay, even where their range has the most neighbours."""
+        for _ in range(3):
+            self.choose("20.1.1.1")
+        self.befriended(*["66.6.1.1"] * (MAX - 3))
+        self.befriended(*["66.7.1.1"] * 10, urgent=True)
+        self.befriended(*["30.1.1.1"] * 10, urgent=True)
+        self.assertEqual(self.hosts.count("20.1.1.1"), 3)
+        self.assertEqual(len(self.hosts), MAX)
+
+    def test_choices(self) -> None:
+        """One that was asked counts as chosen if it is alone in its range, unless that range has most of all peers."""
+        overlay = self.stage.core.overlay
+        self.choose("20.7.1.1", drawn=False)
+        self.assertEqual(len(overlay._choices()), 1)
+        self.choose("20.7.2.1", drawn=False)
+        self.assertEqual(len(overlay._choices()), 1)
+        self.befriended("20.8.1.1")
+        self.assertEqual(len(overlay._choices()), 1)
+        for number in range(20):
+            self.stage.core.membership.merge([self.puppet(f"66.6.1.{number}").record()])
+        self.choose("66.6.1.1", drawn=False)
+        self.assertEqual(len(overlay._choices()), 1)
+        self.choose("66.6.1.2")
+        self.assertEqual(len(overlay._choices()), 2)
+
+    def test_looks_for_choices(self) -> None:
+        """A view that others have filled does not keep a peer from choosing some itself, as soon as it knows others."""
+        stage = Stage()
+        for number in range(1, MAX + 1):
+            line = stage.connect(self.hostile(number), host=f"66.6.1.{number}")
+            line.shake_hands()
+            self.assertTrue(line.become_neighbour())
+        stage.pass_time(5)
+        stage.take_dials()
+        honest = [self.puppet(f"20.{number}.1.1") for number in range(10)]
+        line.send(*(wire.JoinedInNetwork(puppet.record()) for puppet in honest))
+        stage.pass_time(LAN.refill_interval / 2)
+        hosts = {puppet.address[0] for puppet in honest}
+        self.assertEqual(sum(dial.host in hosts for dial in stage.take_dials()), LAN.active_drawn)
+
+    def hostile(self, number: int) -> Puppet:
+        """One of many in one range."""
+        puppet = Puppet(0x60 + number)
+        puppet.address = f"66.6.1.{number}", 5050
+        return puppet
+
+
 class ReplacedTests(OverlayCase):
     """A neighbour that comes by a new link has lost the old one."""
 

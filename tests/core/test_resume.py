@@ -54,6 +54,57 @@ class ResumeCase(SynchronousTestCase):
         return line
 
 
+class AnchorTests(SynchronousTestCase):
+    """Whom it had asked to be neighbours in its last life it asks first (case 40)."""
+
+    def neighbours(self, count: int) -> Stage:
+        """A peer that has asked so many others, one after another, and knows a hundred more."""
+        stage = Stage(attrs.evolve(LAN, refill_interval=1e6, active_max=count, active_target=count))
+        for number in range(1, count + 1):
+            puppet = Puppet(number)
+            stage.core.overlay._request(puppet.record())
+            stage.perform(stage.core.wake(stage.now))
+            line = stage.connect(puppet, stage.take_dials()[-1])
+            line.shake_hands()
+            line.send(wire.NodeConnAnswer(True))
+        stage.core.membership.merge(Puppet(number).record() for number in range(0x81, 0xE5))
+        stage.perform(stage.core.wake(stage.now))
+        return stage
+
+    def test_asked_first(self) -> None:
+        """The last ones before the others, all of them before anybody else."""
+        first = self.neighbours(6)
+        again = Stage(joined=False, log=first.log, now=BEGINNING + 60)
+        asked: list[str] = []
+        for _ in range(40):
+            again.pass_time(0.1)
+            for dial in again.take_dials():
+                asked.append(dial.host)
+                again.fail(dial)
+        self.assertEqual(set(asked[:6]), {Puppet(number).address[0] for number in range(1, 7)})
+        self.assertEqual(asked[0], Puppet(6).address[0])
+
+    def test_bounded(self) -> None:
+        """Eight are remembered, the last ones."""
+        first = self.neighbours(12)
+        kept = [name for name in first.log.saved.values if name.startswith("anchor ")]
+        self.assertEqual(sorted(kept), [f"anchor {Puppet(number).peer}" for number in range(5, 13)])
+
+    def test_who_asks_is_none(self) -> None:
+        """Whoever comes to us, and so may come often, is not remembered."""
+        first = Stage()
+        first.befriend(ALICE)
+        self.assertEqual([name for name in first.log.saved.values if name.startswith("anchor ")], [])
+
+    def test_after_long(self) -> None:
+        """Who was away for so long that it is a newcomer joins through those first that were its neighbours."""
+        first = self.neighbours(6)
+        again = Stage(joined=False, log=first.log, now=BEGINNING + 10 * 86_400)
+        hosts = [host for host, _ in again.core.lives.former]
+        self.assertEqual(hosts[:6], [Puppet(number).address[0] for number in range(6, 0, -1)])
+        self.assertEqual(len(hosts), 8)
+
+
 class MemberTests(ResumeCase):
     """It is still a member."""
 

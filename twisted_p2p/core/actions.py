@@ -36,6 +36,7 @@ class Reason(str, enum.Enum):
     REPLACED = "replaced"  # another link of the same pair took its place
     LEAVING = "leaving"
     OTHER_DIRECTORY = "other-directory"  # one of the two knows everybody, the other one a sample
+    WRONG_CLOCK = "wrong-clock"  # the other end's clock is far ahead of ours
     NOT_READY = "not-joined-yet"  # a newcomer was asked for help by another one
     TOO_MANY = "too-many-links"
     NOT_ADMITTED = "not-admitted"  # it lacks the network's key, or the lists of one of the two leave the other out
@@ -160,8 +161,8 @@ class Kind(str, enum.Enum):
 class Changed:
     """The directory, the active view, or our own standing in the network has changed.
 
-    JOINED has the peer's address; FORGOTTEN says only that a sample of the directory has no room for it any more;
-    LINK_DOWN a reason; READY (we have joined) nothing more; RETRY (we could not, and
+    JOINED has the peer's address; FORGOTTEN says only that the directory, or our sample of it, has no room for it any
+    more; LINK_DOWN a reason; READY (we have joined) nothing more; RETRY (we could not, and
     will try again) the address, the reason and, in `after`, the seconds until then.
     """
 

@@ -364,6 +364,17 @@ class AntiEntropy:
         self._compared[link.id] = Comparison()
         self.links.send(link, self._roots(answer=True))
 
+    def compare_once(self, link: Link) -> None:
+        """Compare just the directory, and end the link soon.
+
+        A newcomer has its directory from one peer that another one has named. Its own user has named the genesis.
+        """
+        if self.membership.is_sample:
+            self.links.hang_up(link, Reason.DONE)
+        else:
+            self.links.send(link, self._roots(answer=True))
+            self.turn.timers.after(self.turn.config.graft_timeout, lambda: self._done(link))
+
     def roots(self, link: Link, frame: Roots) -> None:
         """The other end's roots: where they differ from ours, send what tells more."""
         if frame.answer:

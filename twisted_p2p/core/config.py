@@ -18,6 +18,15 @@ class Config:
     tenfold, as far as a peer knows."""
     active_max: int = 8
     """Neighbours that a peer accepts; the room above the target is what newcomers find. Two more for each tenfold."""
+    active_drawn: int = 3
+    """Neighbours of these, so many up to 1,000 peers, one more for each tenfold, that a peer has asked itself, in
+    different address ranges or drawn by range, as long as it knows more than one range. One less than the target: who
+    fills all else still leaves each peer three ways out, and three each connect any number of peers. 0: ranges do not
+    count."""
+    displacements_burst: int = 20
+    displacements_interval: float = 1.0
+    """Urgent requests of one foreign /16 of IPv4 or /32 of IPv6, where that has most of our neighbours already, for
+    which one of those has to go: so many at once, then one each interval. Each costs some milliseconds of both."""
     refill_interval: float = 1.0
     """Between attempts to reach the target. A guess: a few round trips."""
     refused_pause: float = 5.0
@@ -55,6 +64,14 @@ class Config:
     redial_max: float = 30.0
     """Before an address that others told us is dialled again if it was in vain, whoever names it: doubles from first to
     max. Two tries fit into `suspicion_timeout`: who has nobody to ask needs two to declare a peer failed."""
+    vain_dials_burst: int = 20
+    vain_dials_interval: float = 5.0
+    """Dials to one /24 of IPv4 or /64 of IPv6, other than our own, that others told us of and that do not find whom we
+    expect there: so many at once, then one each interval. Who probes one peer every two seconds has fewer, even where a
+    third of the others has died."""
+    vain_dials_total_burst: int = 200
+    vain_dials_total_interval: float = 0.1
+    """The same of all such ranges together. Who has lost everybody else asks twenty a second for a neighbour."""
     linger: float = 15.0
     """How long an open link without a purpose stays: a join needs a few questions on one."""
     ping_interval: float = 2.0
@@ -129,6 +146,10 @@ class Config:
     health_max: int = 8
     """Who is slow itself judges others by time-outs that are longer by up to so many times. Lifeguard's S, with which
     its false positives become fifty times rarer."""
+
+    clock_ahead: float = 86_400.0
+    """How far ahead of our clock what others say may be. Two clocks that differ by a day were never set, or wrongly;
+    who has one in such a future would go before the truth until then."""
 
     # --- joining
     retry_first: float = 0.5

@@ -121,7 +121,7 @@ class Detection:
         """Somebody other than our neighbours may hold what we lack of this origin: probe it, or else anybody."""
         entry = self.membership.entries.get(origin)
         own = [entry.record] if entry is not None and self.membership.is_alive(origin) else []
-        for record in chain(own, self.membership.drawn()):
+        for record in chain(own, self.membership.drawn() if self.links.dials.may_any() else ()):
             if record.peer not in (*self.overlay.active, self.overlay.own) and self.links.may_dial(record):
                 self._probe(record)
                 return

@@ -38,6 +38,8 @@ class Join:
     overlay: Overlay
     on_alone: Callable[[bool], None]
     """There is no network to join: be one, to which others may come. True: and that is what was wanted."""
+    on_done: Callable[[Link], None]
+    """We have joined, and the genesis at the end of this link is not our neighbour."""
     joining: bool = False
     _addresses: list[Address] = attrs.field(factory=list)
     _untried: list[Address] = attrs.field(factory=list)
@@ -63,8 +65,9 @@ class Join:
         self.joining = False
         if self._timer is not None:
             self._timer.cancel()
-        if self._genesis is not None and not self._genesis.is_neighbour:
-            self.links.hang_up(self._genesis, Reason.DONE)
+        genesis, self._genesis = self._genesis, None
+        if genesis is not None and not genesis.is_neighbour:
+            self.on_done(genesis)
 
     # --- step 1
 

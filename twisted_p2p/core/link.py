@@ -54,6 +54,10 @@ class Link:
     """Whether the other end can give a baseline of positions."""
     is_open: bool = False
     is_neighbour: bool = False
+    is_drawn: bool = False
+    """A neighbour that we have asked, and that was drawn by its address range."""
+    is_asked: bool = False
+    """A neighbour that we have asked."""
     congested: bool = False
     payload: int = 0
     """Bytes of bundles written, and bytes received, since it last answered a ping: what may delay its next answer."""

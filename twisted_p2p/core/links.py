@@ -12,6 +12,7 @@ from twisted_p2p.core.access import Access, Objection, Role, admission
 from twisted_p2p.core.actions import Dial, Hangup, Pause, Reason, Refused
 from twisted_p2p.core.arrivals import Arrivals
 from twisted_p2p.core.conduct import Conduct
+from twisted_p2p.core.dials import Dials
 from twisted_p2p.core.link import Address, Attempt, Link, Purpose
 from twisted_p2p.core.membership import Membership
 from twisted_p2p.core.pace import Pace
@@ -19,7 +20,7 @@ from twisted_p2p.core.turn import Turn
 from twisted_p2p.core.wire import Bye, Frame, Hello, Ping, Pong, Proof, Record
 from twisted_p2p.interfaces import ISigner, IVerifier
 
-IS_THERE = (Reason.TOO_MANY, Reason.LEAVING, Reason.BANNED)
+IS_THERE = (Reason.TOO_MANY, Reason.LEAVING, Reason.BANNED, Reason.WRONG_CLOCK)
 """Whoever ends a link so before it is open is there, though not for us."""
 
 
@@ -42,6 +43,7 @@ class Links:
     by_id: dict[int, Link] = attrs.field(factory=dict)
     own_addresses: dict[Address, None] = attrs.field(factory=dict)
     """Addresses that turned out to be our own."""
+    dials: Dials = attrs.field(init=False)
     _dialling: dict[Address, str] = attrs.field(factory=dict)
     """Addresses that others told us and that are being dialled, and whom we expect there."""
     _in_vain: dict[Address, tuple[float, float, bool]] = attrs.field(factory=dict)
@@ -54,16 +56,21 @@ class Links:
     _attempts: dict[int, Attempt] = attrs.field(factory=dict)
     _ids: count[int] = attrs.field(factory=lambda: count(1))
 
+    def __attrs_post_init__(self) -> None:
+        self.dials = Dials(self.turn, lambda: self.membership.own.ip_addr)
+
     # --- connecting
 
     def may_dial(self, record: Record) -> bool:
         """Whether a peer's address is to be dialled now: not twice at once, nor soon after it was in vain.
 
-        It makes no difference who is said to be there: nobody can make us dial one address again and again.
+        It makes no difference who is said to be there: nobody can make us dial one address, or one address range, again
+        and again.
         """
         address = (record.ip_addr, record.port)
         until, _, _ = self._in_vain.get(address, (0.0, 0.0, False))
-        return address not in self._dialling and until <= self.turn.now and self.may_meet(record)
+        is_idle = address not in self._dialling and until <= self.turn.now
+        return is_idle and self.may_meet(record) and self.dials.may(record.ip_addr)
 
     def may_meet(self, record: Record) -> bool:
         """Whether our lists may let this peer in. If not we do not dial it, nor judge whether it is there."""
@@ -88,6 +95,8 @@ class Links:
         if not attempt.peer:
             return
         self._dialling.pop(attempt.address, None)
+        if found or has_answered:
+            self.dials.found(attempt.address[0])
         now, config = self.turn.now, self.turn.config
         kept = {address: pause for address, pause in self._in_vain.items() if now < pause[0] + config.redial_max}
         _, before, _ = kept.pop(attempt.address, (0.0, config.redial_first / 2, False))
@@ -110,6 +119,10 @@ class Links:
         self._attempts[number] = attempt
         if peer:
             self._dialling[address] = peer
+            self.dials.begun(address[0])
+        if peer and not self.dials.is_sense(address[0]):
+            self.turn.timers.after(0.0, lambda: self.dial_failed(number, Reason.UNREACHABLE))
+            return
         self.turn.connect(Dial(number, *address, self.turn.config.dial_timeout))
 
     def dial_failed(self, dial: int, reason: Reason) -> None:
@@ -288,6 +301,8 @@ class Links:
             return why
         if frame.sample != self.membership.is_sample:
             return Reason.OTHER_DIRECTORY
+        if self.membership.is_ahead(record.incarnation):
+            return Reason.WRONG_CLOCK
         is_another = link.proven not in ("", record.peer)
         if is_another or not self.verifier.verify(record.peer, record.signed_bytes(self.network), record.sig):
             return Reason.BAD_SIGNATURE

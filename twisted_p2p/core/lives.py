@@ -25,6 +25,8 @@ _FORMER = 8
 """Addresses that are tried after so long beside those that were told."""
 _RESTS = "rests "
 """Before a stream's origin and epoch, under which a log keeps since when it rests."""
+_ANCHOR = "anchor "
+"""Before the id of a peer that was a neighbour, under which a log keeps its place among those, the last one highest."""
 _NETWORK = "network "
 """Before the name of its network, under which a log keeps that it is of that one."""
 
@@ -41,6 +43,7 @@ class Lives:
 
     Attributes:
         former: where some of those were whom we knew in the life before, if that was too long ago to know them still.
+        anchors: neighbours of that life, as the log has them, the last ones at the end.
     """
 
     turn: Turn
@@ -51,6 +54,7 @@ class Lives:
     spread: Spread
     antientropy: AntiEntropy
     former: list[Address] = attrs.field(factory=list)
+    anchors: dict[str, None] = attrs.field(factory=dict)
     _kept: tuple[int, int, int] = (0, 0, 0)
     """Our epoch, from where on it is unproven, and whether we are a member, as the log has them."""
     _seen: int = 0
@@ -73,6 +77,8 @@ class Lives:
 
     def _resume(self, saved: Saved, address: Address) -> bool:
         self._claim_log(saved.values)
+        places = {name: place for name, place in saved.values.items() if name.startswith(_ANCHOR)}
+        self.anchors = dict.fromkeys(name.removeprefix(_ANCHOR) for name in sorted(places, key=places.__getitem__))
         is_forgotten = self._was_away(saved.values)
         was_member = bool(saved.values.get("member")) and not is_forgotten
         if not was_member:
@@ -80,7 +86,9 @@ class Lives:
         self.positions.restore(saved.positions, self._resting(saved.values))
         if is_forgotten:
             incarnation, addresses = self.membership.give_up(saved.peers)
-            self.former = self.turn.rng.sample(addresses, min(_FORMER, len(addresses)))
+            anchors = [addresses.pop(peer) for peer in reversed(self.anchors) if peer in addresses]
+            others = list(addresses.values())
+            self.former = [*anchors, *self.turn.rng.sample(others, min(_FORMER, len(others)))][:_FORMER]
         else:
             incarnation = self.membership.restore(saved.peers)
         self.membership.introduce(*address, above=incarnation)
@@ -161,6 +169,16 @@ class Lives:
             self._kept = values
             for name, value in zip(_KEPT, values, strict=True):
                 self.log.keep(name, value)
+
+    def keep_anchors(self, anchors: dict[str, None]) -> None:
+        """Whom the next life is to ask first."""
+        if anchors is not self.anchors:
+            for peer in self.anchors:
+                if peer not in anchors:
+                    self.log.keep(f"{_ANCHOR}{peer}", None)
+            for place, peer in enumerate(anchors, 1):
+                self.log.keep(f"{_ANCHOR}{peer}", place)
+            self.anchors = anchors
 
     def note_up(self) -> None:
         """We are still up. If the clock is set back, the later time counts."""

@@ -8,6 +8,7 @@ incarnation, which is how it refutes (SWIM, DSN 2002, section 4.2).
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Sequence
+from itertools import chain, zip_longest
 
 import attrs
 import msgspec
@@ -16,6 +17,7 @@ from twisted_p2p.core import wire
 from twisted_p2p.core.actions import Changed, Kind
 from twisted_p2p.core.digest import BucketDigest, bucket_of
 from twisted_p2p.core.draw import DrawSet
+from twisted_p2p.core.ranges import Ranges
 from twisted_p2p.core.turn import Turn
 from twisted_p2p.core.wire import Claim, Record
 from twisted_p2p.interfaces import ISigner, IVerifier
@@ -27,9 +29,6 @@ _decode_record = msgspec.json.Decoder(Record).decode
 _decode_claim = msgspec.json.Decoder(Claim).decode
 
 ALIVE, FAILED, LEFT = "alive", "failed", "left"
-
-HIGHEST = 2**53 - 1
-"""The highest incarnation that a record can have; above it nobody can refute."""
 
 
 @attrs.define(eq=False)
@@ -81,6 +80,11 @@ class TokenBuckets:
         """Take a token."""
         self._full_at[key] = max(self._full_at.get(key, now), now) + self.interval
 
+    def give_back(self, key: Hashable) -> None:
+        """Put a token back that was taken for nothing."""
+        if key in self._full_at:
+            self._full_at[key] -= self.interval
+
     def expire(self, now: float) -> None:
         """Forget the buckets that are full."""
         self._full_at = {key: full_at for key, full_at in self._full_at.items() if full_at > now}
@@ -102,6 +106,8 @@ class Membership:
     """Whether a peer must stay in a sample: our neighbours do."""
     on_twin: Callable[[], None] = lambda: None
     """There is a record of ours that we have not made: another process has our key."""
+    on_diverse: Callable[[], None] = lambda: None
+    """All whom we knew were in one address range, and now there is somebody in another one."""
     entries: dict[str, Entry] = attrs.field(factory=dict)
     changed: dict[str, None] = attrs.field(factory=dict)
     """Whose entries are to be kept."""
@@ -111,6 +117,10 @@ class Membership:
     _news: list[Fact] = attrs.field(factory=list)
     _living: DrawSet = attrs.field(factory=DrawSet)
     """All others that are alive."""
+    ranges: Ranges = attrs.field(factory=Ranges)
+    """The same, by address range."""
+    tried: Ranges = attrs.field(factory=Ranges)
+    """Those of them that a dial of ours has found where they are said to be."""
     _by_address: dict[tuple[str, int], dict[str, None]] = attrs.field(factory=dict)
     """The same, by where they are."""
     _departed: dict[str, None] = attrs.field(factory=dict)
@@ -159,6 +169,35 @@ class Membership:
         """Records of all others that are alive, in random order, made as far as it is asked for."""
         return (self.entries[peer].record for peer in self._living.draw(self.turn.rng))
 
+    def spread(self) -> Iterator[Record]:
+        """Others that are alive, of one address range after another; every other time those first that were tried.
+
+        Bitcoin Core's addrman chooses likewise. Where all are in one range they come by chance.
+        """
+        rng = self.turn.rng
+        if not self.ranges.is_diverse:
+            return self.drawn()
+        tried = self.tried.draw(rng) if rng.random() < 0.5 else iter(())
+        return (self.entries[peer].record for peer in chain(tried, self.ranges.draw(rng)))
+
+    def mixed(self) -> Iterator[Record]:
+        """Others that are alive for somebody who knows nobody: half of them one of each range, if there are several.
+
+        Who wants to be most of these needs both many keys and many ranges.
+        """
+        both, named = [self.drawn()], dict[str, None]()
+        if self.ranges.is_diverse:
+            both.insert(self.turn.rng.randrange(2), self.spread())
+        for record in chain.from_iterable(zip_longest(*both)):
+            if record is not None and record.peer not in named:
+                named[record.peer] = None
+                yield record
+
+    def found(self, peer: str) -> None:
+        """A dial of ours has found this peer where it is said to be."""
+        if peer in self._living:
+            self.tried.add(peer, self.entries[peer].record.ip_addr)
+
     def at(self, host: str, port: int) -> Sequence[str]:
         """The others that are said to be alive at this address."""
         return tuple(self._by_address.get((host, port), ()))
@@ -166,6 +205,10 @@ class Membership:
     def departed(self) -> list[Record]:
         """Records of all that have left or failed."""
         return [self.entries[peer].record for peer in self._departed]
+
+    def is_ahead(self, time: int) -> bool:
+        """Whether a time, in ms since 1970, is so far ahead of our clock that one of the two must be wrong."""
+        return time > (self.turn.now + self.turn.config.clock_ahead) * 1000
 
     def is_alive(self, peer: str) -> bool:
         """Whether the directory believes in this peer."""
@@ -197,7 +240,7 @@ class Membership:
             entry = Entry(_decode_record(record), None if claim is None else _decode_claim(claim), since)
             if entry.record.peer == self.signer.peer:
                 incarnation = entry.record.incarnation
-            else:
+            elif not self.is_ahead(entry.record.incarnation):
                 self._store(entry)
         self.changed.clear()
         if self.is_sample:
@@ -208,23 +251,28 @@ class Membership:
             self._tell(None, entry)
         return incarnation
 
-    def give_up(self, peers: Iterable[tuple[bytes, bytes | None, float]]) -> tuple[int, list[tuple[str, int]]]:
-        """Forget all that was kept; our own last incarnation, or 0, and where others were that were alive."""
-        incarnation, addresses = 0, list[tuple[str, int]]()
+    def give_up(self, peers: Iterable[tuple[bytes, bytes | None, float]]) -> tuple[int, dict[str, tuple[str, int]]]:
+        """Forget all that was kept; our own last incarnation, or 0, and where which others were that were alive."""
+        incarnation, addresses = 0, dict[str, tuple[str, int]]()
         for kept, claim, _ in peers:
             record = _decode_record(kept)
             self.changed[record.peer] = None
             if record.peer == self.signer.peer:
                 incarnation = record.incarnation
             elif claim is None and record.state != LEFT:
-                addresses.append((record.ip_addr, record.port))
+                addresses[record.peer] = record.ip_addr, record.port
         return incarnation, addresses
 
     # --- our own record
 
     def introduce(self, host: str, port: int, state: str = ALIVE, above: int = 0) -> None:
-        """Make and sign a record of ourselves; its incarnation is the time in ms, or more to exceed `above`."""
-        peer, incarnation = self.signer.peer, min(max(int(self.turn.now * 1000), above + 1), HIGHEST)
+        """Make and sign a record of ourselves; its incarnation is the time in ms, or more to exceed `above`.
+
+        One that nobody would believe, since our clock was far ahead when we made it, need not be exceeded.
+        """
+        peer, incarnation = self.signer.peer, int(self.turn.now * 1000)
+        if not self.is_ahead(above):
+            incarnation = max(incarnation, above + 1)
         sig = self.signer.sign(wire.record_bytes(self.network, peer, incarnation, state, host, port, ""))
         self.own = Record(peer, incarnation, "left" if state == LEFT else "alive", host, port, sig)
         if peer in self.entries:
@@ -286,6 +334,11 @@ class Membership:
         buckets, key = self._ration(record, entry, source)
         if entry is not None and record_order(record) <= record_order(entry.record):
             record = entry.record
+        elif self.is_ahead(record.incarnation):
+            self.turn.counts["records_from_the_future"] += 1
+            if entry is None:
+                return True
+            record = entry.record
         elif key and not buckets.has(key, now):
             self.turn.counts["records_over_rate"] += 1
             if entry is None:
@@ -314,9 +367,6 @@ class Membership:
             self.on_twin()
         elif claim is None:
             return
-        if record.incarnation >= HIGHEST:
-            self.turn.counts["own_records_unanswered"] += 1
-            return
         if claim is None and record.state != LEFT:
             if not self._twins.has(record.peer, now):
                 self.turn.counts["own_records_over_rate"] += 1
@@ -342,12 +392,12 @@ class Membership:
         """
         if claim.incarnation != record.incarnation or record.state == LEFT:
             return False
+        if self.is_ahead(claim.time):
+            # Who comes later would not admit its peer, and directories would differ for as long as it is remembered.
+            self.turn.counts["claims_from_the_future"] += 1
+            return False
         if claim.accuser not in self.entries and claim.accuser not in beside:
             self.turn.counts["claim_by_unknown"] += 1
-            return False
-        if claim.time / 1000 > self.turn.now + self.turn.config.departed_keep:
-            # Who comes later would not admit its peer, and directories would differ for as long as it is remembered.
-            self.turn.counts["claim_from_future"] += 1
             return False
         held = entry.claim if entry is not None and entry.record is record else None
         if held is not None and claim_order(claim) <= claim_order(held):
@@ -358,7 +408,7 @@ class Membership:
         return True
 
     def _admit(self, entry: Entry | None, record: Record, claim: Claim | None) -> bool:
-        """Whether there is room for it."""
+        """Take it in, if there is room; whether it counts against the ration, as it does where there is none."""
         now, config = self.turn.now, self.turn.config
         new = Entry(record, claim)
         if claim is None and entry is not None and entry.record.incarnation == record.incarnation:
@@ -371,28 +421,56 @@ class Membership:
             others = len(self.entries) - (self.signer.peer in self.entries)
             if others >= (config.max_known or config.max_peers - 1) and not self._make_room(new):
                 self.turn.counts["directory_full"] += 1
-                return False
+                return True
         if not self.is_sample:
             self._news += [record] if entry is None or entry.record is not record else []
             self._news += [claim] if claim is not None else []
+        was_diverse = self.ranges.is_diverse
         self._store(new)
         self._tell(entry, new)
+        if self.ranges.is_diverse and not was_diverse:
+            self.on_diverse()
         return True
 
     def _make_room(self, entry: Entry) -> bool:
-        """For the living the memory of a departed peer is given up, the eldest first; in a sample that of any peer."""
+        """For the living the memory of a departed peer is given up, the eldest first; or else that of a living one."""
         if entry.status != ALIVE:
             return False
         if self._departed:
             self._forget(next(iter(self._departed)))
             return True
-        spare = (peer for peer in self._living.draw(self.turn.rng) if not self.is_kept(peer))
-        drawn = next(spare, None) if self.is_sample else None
-        if drawn is None:
+        gone = self._spare() if self.is_sample else self._last(entry.record)
+        if gone is None:
             return False
-        self._forget(drawn)
-        self.turn.tell(Changed(Kind.FORGOTTEN, drawn))
+        self._forget(gone)
+        self.turn.tell(Changed(Kind.FORGOTTEN, gone))
         return True
+
+    def _last(self, record: Record) -> str | None:
+        """Who leaves a full directory for this peer: of the fullest range the highest id, those last that were tried.
+
+        None: it is the one itself. So a range can drive out nobody of one that has fewer, and what is left of many does
+        not depend on the order in which they came: else full directories would never be equal.
+        """
+        self.ranges.add(record.peer, record.ip_addr)
+        fullest = self.ranges.fullest()
+        gone = next((peer for peer in reversed(fullest) if peer not in self.tried), fullest[-1])
+        self.ranges.discard(record.peer)
+        return None if gone == record.peer else gone
+
+    def _spare(self) -> str | None:
+        """Who leaves a full sample: anybody, but of an address range that has more than half of it, if there is one.
+
+        In several ranges up to a quarter of the sample is kept that was tried.
+        """
+        config, rng = self.turn.config, self.turn.rng
+        if not (config.active_drawn and self.ranges.is_diverse):
+            return next((peer for peer in self._living.draw(rng) if not self.is_kept(peer)), None)
+        crowd = self.ranges.crowd(config.max_known // 2)
+        pool = rng.sample(crowd, len(crowd)) if crowd else self._living.draw(rng)
+        spare = [peer for peer in pool if not self.is_kept(peer)]
+        new = [peer for peer in spare if peer not in self.tried] if len(self.tried) <= config.max_known // 4 else spare
+        return next(iter(new or spare), None)
 
     def _tell(self, old: Entry | None, new: Entry) -> None:
         """Tell the application what changed for it."""
@@ -409,6 +487,9 @@ class Membership:
         peer = entry.record.peer
         self.changed[peer] = None
         self._unlist(peer)
+        held = self.entries.get(peer)
+        if held is None or entry.status != ALIVE or held.record.ip_addr != entry.record.ip_addr:
+            self.tried.discard(peer)
         self.entries[peer] = entry
         self.digest.touch(bucket_of(peer), peer)
         if peer == self.signer.peer:
@@ -416,6 +497,7 @@ class Membership:
         if entry.status == ALIVE:
             self._departed.pop(peer, None)
             self._living.add(peer)
+            self.ranges.add(peer, entry.record.ip_addr)
             self._by_address.setdefault((entry.record.ip_addr, entry.record.port), {})[peer] = None
         else:
             self._departed[peer] = None
@@ -424,6 +506,7 @@ class Membership:
         """It is not where it was."""
         if peer in self._living:
             self._living.discard(peer)
+            self.ranges.discard(peer)
             record = self.entries[peer].record
             there = self._by_address[record.ip_addr, record.port]
             del there[peer]
@@ -433,6 +516,7 @@ class Membership:
     def _forget(self, peer: str) -> None:
         self.changed[peer] = None
         self._unlist(peer)
+        self.tried.discard(peer)
         del self.entries[peer]
         self._departed.pop(peer, None)
         self.digest.drop(bucket_of(peer), peer)

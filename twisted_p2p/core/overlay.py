@@ -6,6 +6,7 @@ which every peer has whole, or a sample of it (`shuffle`); newcomers find neighb
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
 from math import ceil, log10
@@ -16,6 +17,7 @@ from twisted_p2p.core.actions import Changed, Kind, Reason
 from twisted_p2p.core.link import Link, Purpose
 from twisted_p2p.core.links import Links
 from twisted_p2p.core.membership import Membership, TokenBuckets
+from twisted_p2p.core.ranges import range_of
 from twisted_p2p.core.timers import Timer
 from twisted_p2p.core.turn import Turn
 from twisted_p2p.core.wire import NodeConnAddr, NodeConnAnswer, Record
@@ -26,6 +28,8 @@ _FAULTS = (Reason.BAD_FRAME, Reason.BAD_SIGNATURE, Reason.LINE_TOO_LONG, Reason.
 
 _IDLE = 60
 """Refill intervals between looks at a full view, which may be too small by now, and at most between requests."""
+_ANCHORS = 8
+"""Former neighbours that are remembered for a later life."""
 _ALL = 10
 """Refusals in a row that count as everybody's, where more are known."""
 _LEAST = 3
@@ -34,10 +38,11 @@ _LEAST = 3
 
 @attrs.define(eq=False)
 class _Request:
-    """We want this peer as a neighbour. `link`: where we have asked, once the dial is through."""
+    """We want this peer as a neighbour. `link`: where we have asked, once the dial is through. `drawn`: by range."""
 
     link: Link | None = None
     urgent: bool = False
+    drawn: bool = False
 
 
 @attrs.define(eq=False)
@@ -61,18 +66,32 @@ class Overlay:
     _faulty: dict[str, float] = attrs.field(factory=dict)
     """Peers whose link ended by a fault, and until when we do not ask them to be neighbours."""
     _offered: list[Record] = attrs.field(factory=list)
+    _former: list[Record] = attrs.field(factory=list)
+    """Those that were neighbours in the life before: they are asked first, until the view is full."""
+    anchors: dict[str, None] = attrs.field(factory=dict)
+    """Whom we have had as neighbours that we had asked ourselves; the last ones, the newest at the end. Another dict
+    whenever they change."""
     _moving: dict[str, Timer] = attrs.field(factory=dict)
     """Peers that replaced their link with us; the new one is not ours yet."""
+    _displacements: TokenBuckets = attrs.field(init=False)
+    """By wide address group: urgent requests for which another one of the same group has to go."""
     _timer: Timer | None = None
     _bridges: TokenBuckets = attrs.field(init=False)
     """Of our own requests to be the neighbour of one from whom we are split."""
 
     def __attrs_post_init__(self) -> None:
         config = self.turn.config
+        self._displacements = TokenBuckets(config.displacements_burst, config.displacements_interval)
         self._bridges = TokenBuckets(config.bridges_burst, config.bridges_interval)
 
-    def start(self, at_once: bool = False) -> None:
-        """Keep the active view full from now on. `at_once`: the others know us."""
+    def start(self, at_once: bool = False, former: Iterable[Record] = ()) -> None:
+        """Keep the active view full from now on.
+
+        Args:
+            at_once: the others know us.
+            former: whom to ask before all others.
+        """
+        self._former = list(former)
         self._refill_in(0.0 if at_once else self.turn.jitter(self.turn.config.refill_interval))
 
     # --- asking
@@ -89,20 +108,41 @@ class Overlay:
 
     def refill(self) -> None:
         """Ask as many peers as are missing from the active view."""
-        missing = self.target - len(self.active) - len(self._requests)
+        undrawn = self._undrawn()
+        self._displacements.expire(self.turn.now)
+        missing = max(self.target - len(self.active) - len(self._requests), undrawn)
         interval = self.turn.config.refill_interval
         self._refill_in(self.turn.jitter(max(interval, self._patience()) if missing > 0 else _IDLE * interval))
         if self.leaving:
             return
         self._insisting = len(self.active) < min(_LEAST, self.target) and self._refusals >= max(1, self._others())
         if missing <= 0:
-            self._offered = []
+            self._offered, self._former = [], []
             return
-        for record in self._candidates():
-            self._request(record)
+        if not self.links.dials.may_any():
+            undrawn = min(undrawn, len(self._former))
+        for record in islice(filter(self._may_ask, chain(self._former, self.membership.spread())), undrawn):
+            self._request(record, drawn=True)
             missing -= 1
-            if not missing:
-                break
+        for record in islice(self._candidates(), missing):
+            self._request(record)
+
+    def look_soon(self) -> None:
+        """There is more choice than before."""
+        if self._timer is not None:
+            self._refill_in(self.turn.jitter(self.turn.config.refill_interval / 5))
+
+    @property
+    def _is_diverse(self) -> bool:
+        """Whether it matters in which address ranges our neighbours are."""
+        return bool(self.turn.config.active_drawn) and self.membership.ranges.is_diverse
+
+    def _undrawn(self) -> int:
+        """How many neighbours we are still to draw by their address range; 0 where we know of one range only."""
+        if not self._is_diverse:
+            return 0
+        wanted = min(self.turn.config.active_drawn + self._tenfolds, self.target - 1)
+        return max(0, wanted - len(self._choices()) - sum(request.drawn for request in self._requests.values()))
 
     def _others(self) -> int:
         """How many may be asked that are no neighbours; of very many some."""
@@ -117,8 +157,8 @@ class Overlay:
             self.refill()
         return bool(self._requests) or self.links.is_dialling_any
 
-    def _request(self, record: Record, urgent: bool = False) -> None:
-        self._requests[record.peer] = _Request(urgent=urgent)
+    def _request(self, record: Record, urgent: bool = False, drawn: bool = False) -> None:
+        self._requests[record.peer] = _Request(urgent=urgent, drawn=drawn)
         self.links.dial(Purpose.NEIGHBOUR, (record.ip_addr, record.port), record.peer)
 
     @property
@@ -146,7 +186,7 @@ class Overlay:
         offered, self._offered = self._offered, []
         now = self.turn.now
         self._refused = {peer: until for peer, until in self._refused.items() if until > now}
-        return filter(self._may_ask, chain(offered, self.membership.drawn()))
+        return filter(self._may_ask, chain(self._former, offered, self.membership.drawn()))
 
     def _may_ask(self, record: Record) -> bool:
         peer = record.peer
@@ -163,7 +203,7 @@ class Overlay:
             return
         wanted = self._requests.get(link.peer)
         urgent |= self._insisting or not self.active or (wanted is not None and wanted.urgent)
-        self._requests[link.peer] = _Request(link, urgent)
+        self._requests[link.peer] = _Request(link, urgent, wanted is not None and wanted.drawn)
         self.links.send(link, NodeConnAddr(urgent))
 
     def bridge(self, link: Link) -> None:
@@ -208,7 +248,11 @@ class Overlay:
                 self._refusals += 1
                 self._refused[link.peer] = self.turn.now + self.turn.config.refused_pause
         if frame.accepted and not self.leaving:
+            link.is_asked = True
+            link.is_drawn = request is not None and request.link is link and request.drawn
             self._add(link)
+            before = [peer for peer in self.anchors if peer != link.peer]
+            self.anchors = dict.fromkeys([*before[1 - _ANCHORS :], link.peer])
             return
         if link.purpose is Purpose.NEIGHBOUR:
             self.links.hang_up(link, Reason.DONE)
@@ -255,18 +299,76 @@ class Overlay:
             del self._requests[peer]
         if peer in self.active or len(self.active) < self.room:
             return True
-        return urgent
+        return self._is_crowded(link) or (urgent and self._may_displace(link))
+
+    # --- address ranges
+
+    def _choices(self) -> dict[int, None]:
+        """The neighbours that nobody else could choose for us, by link: drawn by range, or asked and alone in theirs.
+
+        One in a range that has a good part of all peers counts only if it was drawn: it comes up whatever we do.
+        """
+        found = {link.id: range_of(link.host)[0] for link in self.active.values() if link.is_drawn}
+        ranges = self.membership.ranges
+        for link in self.active.values():
+            is_rare = ranges.beside(link.host) * self.target <= len(ranges)
+            if link.is_asked and is_rare and range_of(link.host)[0] not in found.values():
+                found[link.id] = range_of(link.host)[0]
+        return dict.fromkeys(found)
+
+    def _counted(self, newcomer: Link) -> Counter[str]:
+        """How many neighbours there are in each wide and each near address group, with this one."""
+        return Counter(chain.from_iterable(set(range_of(link.host)) for link in (*self.active.values(), newcomer)))
+
+    def _crowd(self, newcomer: Link) -> list[Link]:
+        """The neighbours of which one makes room for this one: those in the fullest address range.
+
+        Those that we have chosen ourselves stay, if there is more than one range.
+        """
+        links = list(self.active.values())
+        if not self._is_diverse:
+            return links
+        counts, choices = self._counted(newcomer), self._choices()
+        links = [link for link in links if link.id not in choices] or links
+        sizes = {link.id: [counts[group] for group in range_of(link.host)] for link in links}
+        fullest = max(sizes.values())
+        return [link for link in links if sizes[link.id] == fullest]
+
+    def _is_crowded(self, newcomer: Link) -> bool:
+        """Whether a range has more neighbours than the newcomer's would have, so that one of them is to make room."""
+        if not self._is_diverse:
+            return False
+        counts, own = self._counted(newcomer), range_of(newcomer.host)
+        fullest = range_of(self._crowd(newcomer)[0].host)
+        level = int(fullest[0] == own[0])
+        return counts[fullest[level]] > counts[own[level]]
+
+    def _may_displace(self, newcomer: Link) -> bool:
+        """Whether one more may come in for another one; where both are of one foreign range that is rationed.
+
+        Or many keys of one range would do nothing but take one another's places, and cost us a comparison each.
+        """
+        own, now = range_of(newcomer.host), self.turn.now
+        is_among_them = any(range_of(link.host)[0] == own[0] for link in self._crowd(newcomer))
+        if not (self._is_diverse and is_among_them) or own == range_of(self.membership.own.ip_addr):
+            return True
+        may = self._displacements.has(own[0], now)
+        if may:
+            self._displacements.take(own[0], now)
+        else:
+            self.turn.counts["displacements_over_rate"] += 1
+        return may
 
     # --- the view itself
 
     def _add(self, link: Link) -> None:
         """A new link from a peer takes the place of an older one: it would not ask if the old one worked.
 
-        In a full view it takes the place of a neighbour drawn by chance.
+        In a full view it takes the place of one of the address range with the most neighbours, drawn by chance.
         """
         old = self.active.get(link.peer)
         if old is None and len(self.active) >= self.room:
-            self.links.hang_up(self.turn.rng.choice(list(self.active.values())), Reason.DISPLACED)
+            self.links.hang_up(self.turn.rng.choice(self._crowd(link)), Reason.DISPLACED)
         self.active[link.peer] = link
         self._refusals = 0
         link.is_neighbour = True

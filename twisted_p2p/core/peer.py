@@ -64,6 +64,7 @@ class PeerCore:
             verifier,
             lambda peer: peer in self.overlay.active,
             lambda: self.spread.met_twin(),
+            lambda: self.overlay.look_soon(),
         )
         self.positions = Positions()
         self.conduct = Conduct(turn)
@@ -121,7 +122,8 @@ class PeerCore:
             self._live,
         )
         self.detection = Detection(turn, self.membership, self.links, self.overlay, self.antientropy.compare)
-        self.join_steps = Join(turn, network, verifier, self.links, self.overlay, self._alone)
+        compare = self.antientropy.compare_once
+        self.join_steps = Join(turn, network, verifier, self.links, self.overlay, self._alone, compare)
         self.shuffles = Shuffles(turn, self.membership, self.links, self.overlay)
         self.flood = Flood(self.membership, self.links, self.overlay, config.page)
         self.member_since: float | None = None
@@ -150,7 +152,10 @@ class PeerCore:
         returns = self.lives.resume(address)
         if not returns:
             self._alone(wanted=False)
-        self.overlay.start(at_once=returns)
+        self.overlay.anchors = self.lives.anchors
+        known = self.membership.entries
+        former = [known[peer].record for peer in reversed(self.lives.anchors) if self.membership.is_alive(peer)]
+        self.overlay.start(at_once=returns, former=former)
         self.shuffles.start()
         self.detection.start()
         self.antientropy.start()
@@ -305,6 +310,7 @@ class PeerCore:
         self.flood.pass_on(source)
         self.catchup.flush()
         self.lives.keep()
+        self.lives.keep_anchors(self.overlay.anchors)
         return self.turn.take()
 
     # --- frames
@@ -381,17 +387,19 @@ class PeerCore:
         self.links.closed_by_peer(link, reason)
 
     def _ask_random_node(self, link: Link, frame: wire.AskRandomNode) -> None:
-        others = (record for record in self.membership.drawn() if record.peer != link.peer)
+        others = (record for record in self.membership.spread() if record.peer != link.peer)
         self.links.send(link, wire.ResponseRandomNode(next(others, None)))
 
     def _ask_nodes_to_connect(self, link: Link, frame: wire.AskNodesToConnect) -> None:
-        others = (record for record in self.membership.drawn() if record.peer != link.peer)
+        others = (record for record in self.membership.mixed() if record.peer != link.peer)
         some = islice(others, 0 if self.membership.is_sample else 2 * self.overlay.target)
         self.links.send(link, wire.ConnectableNodes([self.membership.own, *some]))
 
     # --- what happens to links
 
     def _opened(self, link: Link) -> None:
+        if link.attempt.peer == link.peer:
+            self.membership.found(link.peer)
         self.detection.opened(link)
         if self._meeting and link.purpose is Purpose.PROBE and link.attempt.address in self.detection.genesis:
             self._meeting = False
@@ -481,6 +489,7 @@ class PeerCore:
         self.turn.timers.after(HOUSEKEEPING, self._keep_house)
         self._expire()
         self.lives.note_up()
+        self.links.dials.expire()
         self.links.arrivals.expire()
         self.conduct.expire()
         self.catchup.expire()

@@ -5,11 +5,14 @@
     python -m twisted_p2p.sim run attacks --peers 10
     python -m twisted_p2p.sim fuzz --seeds 2000
     python -m twisted_p2p.sim paper --peers 10000 --json figures.json
+    python -m twisted_p2p.sim eclipse --peers 50 --keys 1000
 
 `run` plays a scenario, `fuzz` faults by chance, one plan for each seed; where one violates the contract it is made
-short, and printed. `paper` repeats the experiments of the papers that this rests on. What they write to standard output
-depends on their arguments alone. They exit with 1 where the contract is violated, `fuzz` also where one of the faults,
-or of the outcomes that are wanted, did not occur, `paper` where its figures are not as good as they are to be.
+short, and printed. `paper` repeats the experiments of the papers that this rests on. `eclipse` has an attacker with
+many keys behind few address ranges dial everybody. What they write to standard output depends on their arguments alone.
+They exit with 1 where the contract is violated, `fuzz` also where one of the faults, or of the outcomes that are
+wanted, did not occur, `paper` where its figures are not as good as they are to be, `eclipse` where an honest peer was
+cut off.
 """
 
 from __future__ import annotations
@@ -26,9 +29,11 @@ from pathlib import Path
 
 import attrs
 
+from twisted_p2p.core.config import LAN
 from twisted_p2p.sim import fuzz
 from twisted_p2p.sim.attacks import ATTACKS
 from twisted_p2p.sim.checks import settles
+from twisted_p2p.sim.eclipse import eclipse
 from twisted_p2p.sim.paper import report as papers
 from twisted_p2p.sim.paper.plots import NoMatplotlib, draw
 from twisted_p2p.sim.scenarios import SCENARIOS, Violated
@@ -134,6 +139,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     paper.add_argument("--only", choices=papers.PARTS, action="append", help="one part; may be repeated")
     paper.add_argument("--json", type=Path, metavar="FILE", help="where the tables are written to as JSON, too")
     paper.add_argument("--plots", type=Path, metavar="FOLDER", help="where pictures are drawn (needs matplotlib)")
+    attack = commands.add_parser("eclipse", help="have one attacker with many keys dial everybody")
+    attack.add_argument("--peers", type=int, default=50, help="honest peers, each in an address range of its own")
+    attack.add_argument("--keys", type=int, default=1_000, help="of the attacker")
+    attack.add_argument("--ranges", type=int, default=1, help="in how many /24 of one /16 they are")
+    attack.add_argument("--seconds", type=int, default=60, help="how long, at least 25")
+    attack.add_argument("--max-peers", type=int, default=LAN.max_peers, help="directory entries that a peer keeps")
+    attack.add_argument("--seed", type=int, default=0, help="all chance comes from it")
     options = parser.parse_args(argv)
     if options.command == "list":
         print("\n".join(SCENARIOS))
@@ -144,6 +156,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _paper(options)
     if options.peers < 4:
         parser.error("--peers must be at least 4: with fewer there is nothing to cut in two")
+    if options.command == "eclipse":
+        return _eclipse(options)
     if options.command == "fuzz":
         return _fuzz(options.first, options.seeds, options.peers)
     kinds = {"all": [name for name in SCENARIOS if name not in ATTACKS], "attacks": ATTACKS}
@@ -183,6 +197,14 @@ def _fuzz(first: int, seeds: int, peers: int) -> int:
     if missing:
         print(f"  did not occur: {', '.join(missing)}")
     return int(bool(bad or missing))
+
+
+def _eclipse(options: argparse.Namespace) -> int:
+    begin, config = time.perf_counter(), attrs.evolve(LAN, max_peers=options.max_peers)
+    result = eclipse(options.peers, options.keys, options.ranges, options.seed, options.seconds, config)
+    print(result.text())
+    print(f"  {time.perf_counter() - begin:.1f} s of real time", file=sys.stderr)
+    return int(not result.is_withstood)
 
 
 def _paper(options: argparse.Namespace) -> int:

@@ -16,7 +16,7 @@ from twisted_p2p.core.access import Access, PeerList, derive_key
 from twisted_p2p.core.wire import History
 from twisted_p2p.identity import Ed25519Signer, Ed25519Verifier
 from twisted_p2p.sim.checks import settles
-from twisted_p2p.sim.peer import Commit, SimPeer
+from twisted_p2p.sim.peer import Address, Commit, SimPeer
 from twisted_p2p.sim.signing import CheapSigner
 from twisted_p2p.sim.world import World
 
@@ -499,5 +499,27 @@ def a_sample_each(world: World, peers: int) -> float:
     _talk(world, members, 5)
     for _ in range(min(SPEAKERS, peers // 3)):
         world.newcomer()
+    _talk(world, members, 5)
+    return 60
+
+
+@scenario
+def many_address_ranges(world: World, peers: int) -> float:
+    """Most peers are at four sites, one in five is alone in its address range; many talk, a third dies, others join."""
+
+    def address(number: int) -> Address:
+        return (f"30.{number % 256}.1.1" if number % 5 == 0 else f"20.1.{number % 5}.{number // 5 % 250 + 1}"), 5050
+
+    world.genesis(address=address(0))
+    for number in range(1, peers):
+        world.newcomer(address=address(number))
+    _settled(world)
+    members = list(world.peers)
+    _talk(world, members, 5)
+    for peer in world.rng.sample(members[1:], peers // 3):
+        peer.kill()
+    _talk(world, members, 5)
+    for number in range(peers, peers + min(SPEAKERS, peers // 3)):
+        world.newcomer(address=address(number))
     _talk(world, members, 5)
     return 60

@@ -39,6 +39,7 @@ PAPER = attrs.evolve(
     LAN,
     active_target=ACTIVE,
     active_max=ACTIVE,
+    active_drawn=0,
     max_known=ACTIVE + PASSIVE,
     shuffle_interval=CYCLE,
     sync_interval=CYCLE,
@@ -47,7 +48,7 @@ PAPER = attrs.evolve(
     ping_interval=NEVER,
     stall=NEVER,
 )
-"""What the papers do not have is off: probes, and pings, since every failure closes its connections."""
+"""What the papers do not have is off: probes, address ranges, and pings, since every failure closes its connections."""
 FLOOD = attrs.evolve(PAPER, prune_delay=NEVER)
 """Every link stays eager."""
 JOINING = 0.01
