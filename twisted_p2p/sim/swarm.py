@@ -15,7 +15,7 @@ import attrs
 
 from twisted_p2p.core import wire
 from twisted_p2p.core.actions import Actions, Dial, Hangup, Reason, Write
-from twisted_p2p.sim.peer import Address, SimPeer
+from twisted_p2p.sim.peer import Address, SimPeer, Traffic
 from twisted_p2p.sim.signing import CheapSigner
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class Puppet:
     lives: int = 1
     read_rate: float = 0.0
     connections: dict[int, Connection] = attrs.field(factory=dict)
+    traffic: Traffic = attrs.field(factory=Traffic)
     neighbours: int = 0
     """How often it has been somebody's neighbour."""
     _unread: tuple[()] = ()
@@ -96,6 +97,10 @@ class Puppet:
     def drained(self, number: int, now: float) -> Actions:
         """Nothing was held back."""
         return []
+
+    def receive(self, link: int, lines: list[bytes]) -> None:
+        """As a SimPeer has it."""
+        self.do(lambda now: self.lines_received(link, lines, now))
 
     def lines_received(self, number: int, lines: Sequence[bytes], now: float) -> Actions:
         """Answer what is answered; a connection that the other end gives up is closed."""
