@@ -40,8 +40,14 @@ _TURN = st.tuples(
     st.lists(_OPERATION, max_size=8), st.sampled_from(["commit", "commit", "commit", "rollback", "reopen"])
 )
 
-lives = given(st.lists(_TURN, max_size=12), st.integers(1, 20), st.integers(50, 500), st.integers(0, 200))
-"""Turns, and the bounds of the log: bundles, bytes, and bytes in one answer."""
+lives = given(
+    st.lists(_TURN, max_size=12),
+    st.integers(1, 20),
+    st.integers(50, 500),
+    st.sampled_from([0.0, 0.3, 0.5, 0.5, 1.0]),
+    st.integers(0, 200),
+)
+"""Turns, and the bounds of the log: bundles, bytes, share of one origin, and bytes in one answer."""
 
 
 @attrs.define(eq=False)
@@ -59,10 +65,21 @@ class Row:
 
 
 @attrs.define(eq=False)
+class Lost:
+    """Entries that were dropped while elder ones stayed, as readers are told of them."""
+
+    first: int
+    last: int
+    stream: Stream
+    seq: int
+
+
+@attrs.define(eq=False)
 class Kept:
     """All that the log is to know."""
 
     rows: list[Row] = attrs.field(factory=list)
+    lost: list[Lost] = attrs.field(factory=list)
     first: int = 1
     last: int = 0
     positions: dict[Stream, int] = attrs.field(factory=dict)
@@ -74,8 +91,8 @@ class NaiveLog:
     """The log.
 
     Args:
-        is_durable: what is before a hole stays for readers of entries, a roll-back undoes droppings, too, and number
-            and bytes are seen to at the commit.
+        is_durable: what is before a hole stays for readers of entries, as what is withdrawn or forgotten does not; a
+            roll-back undoes droppings, too; number and bytes are seen to at the commit.
     """
 
     def __init__(self, config: Config, is_durable: bool) -> None:
@@ -92,7 +109,7 @@ class NaiveLog:
             for row in mine:
                 row.is_held = False
                 if not self.is_durable or row.number < self.kept.first:
-                    row.line = None
+                    self._lose(row)
         self._add(stream, seq, 0, line, now, replayed)
         number = self.kept.last
         if not self.is_durable and self.is_full:
@@ -111,17 +128,22 @@ class NaiveLog:
 
     def withdraw(self, stream: Stream, seq: int) -> None:
         """As if they had never been."""
-        for row in self.kept.rows:
-            if row.stream == stream and row.seq >= seq:
-                row.stream, row.line, row.is_held = NOBODY, None, False
+        gone = [row for row in self.kept.rows if row.stream == stream and row.seq >= seq]
+        for row in gone:
+            row.stream, row.line, row.is_held = NOBODY, None, False
+        if self.is_durable:
+            self.kept.rows = [row for row in self.kept.rows if row not in gone]
 
     def forget(self, stream: Stream) -> None:
         """Drop a stream."""
         self.kept.positions.pop(stream, None)
         if self.is_durable:
             self.kept.rows = [row for row in self.kept.rows if row.stream != stream]
+            for lost in self.kept.lost:
+                if lost.stream == stream:
+                    lost.stream, lost.seq = NOBODY, lost.first
         for row in self.held(stream):
-            row.line, row.is_held = None, False
+            self._lose(row)
 
     def move(self, stream: Stream, position: int) -> None:
         """Keep a position."""
@@ -143,17 +165,70 @@ class NaiveLog:
 
     def expire(self, now: float) -> None:
         """Drop what retention no longer keeps."""
-        for row in self.kept.rows:
-            if row.number < self.kept.first:
-                continue
-            if row.now >= now - self.config.retention_age and not self.is_full:
-                break
-            self.kept.first = row.number + 1
-            if not row.is_held or row is not self.held(row.stream)[-1]:
-                row.line, row.is_held = None, False
+        while self.rest and self.rest[0].now < now - self.config.retention_age:
+            self._pass(self.rest[0])
+        origins = {row.stream[0] for row in self.kept.rows if row.line is not None}
+        for origin in sorted(origins, key=lambda origin: (-sum(map(len, self.lines_of(origin))), origin)):
+            while self.pays(origin):
+                self._lose(self.eldest(origin)[0])
+        while self.rest and self.is_full:
+            self._pass(self.rest[0])
         for row in self.kept.rows:
             if row.number < self.kept.first and row.is_held and self.is_full:
-                row.line, row.is_held = None, False
+                self._lose(row)
+        self._pass_lost()
+
+    def _pass(self, row: Row) -> None:
+        """Readers are not told of it any more, and it is dropped, if it is not the newest of its stream."""
+        self.kept.first = row.number + 1
+        if not self._is_newest(row):
+            self._lose(row)
+
+    def _is_newest(self, row: Row) -> bool:
+        return row.is_held and row is self.held(row.stream)[-1]
+
+    def _lose(self, row: Row) -> None:
+        """Drop what a row holds."""
+        if row.number >= self.kept.first and row.line is not None:
+            self.kept.rows = [other for other in self.kept.rows if other is not row]
+            lost = self.kept.lost
+            lost.append(Lost(row.number, row.number, row.stream, row.seq))
+            lost.sort(key=lambda each: each.first)
+            while pairs := [n for n in range(len(lost) - 1) if lost[n].last + 1 == lost[n + 1].first]:
+                one, two = lost[pairs[0]], lost.pop(pairs[0] + 1)
+                if one.stream != two.stream or two.seq != one.seq + two.first - one.first:
+                    one.stream, one.seq = NOBODY, one.first
+                one.last = two.last
+            self._pass_lost()
+        row.line, row.is_held = None, False
+
+    def _pass_lost(self) -> None:
+        """What has nothing before it is no part of the log."""
+        while self.kept.lost and self.kept.lost[0].first <= self.kept.first:
+            self.kept.first = max(self.kept.first, self.kept.lost.pop(0).last + 1)
+
+    @property
+    def rest(self) -> list[Row]:
+        """What readers can have."""
+        return [row for row in self.kept.rows if row.number >= self.kept.first]
+
+    def lines_of(self, origin: str) -> list[bytes]:
+        """What is there of an origin."""
+        return [row.line for row in self.kept.rows if row.stream[0] == origin and row.line is not None]
+
+    def eldest(self, origin: str) -> list[Row]:
+        """What it can pay with: none is the newest of its stream."""
+        mine = [row for row in self.kept.rows if row.stream[0] == origin and row.line is not None]
+        return [row for row in mine if not self._is_newest(row)]
+
+    def pays(self, origin: str) -> bool:
+        """Whether it has more than its share, and the log too much of that."""
+        mine, config = self.lines_of(origin), self.config
+        share, size = config.retention_share, sum(map(len, mine))
+        is_over = (len(self.lines) > config.retention_count and len(mine) > share * config.retention_count) or (
+            self.size > config.retention_bytes and size > share * config.retention_bytes
+        )
+        return is_over and bool(self.eldest(origin))
 
     def commit(self) -> None:
         """The end of a turn."""
@@ -166,7 +241,8 @@ class NaiveLog:
         if not self.is_durable:
             rows = [row for row in self.kept.rows if row.number <= self.before.last]
             last = max(self.before.last, self.kept.first - 1)
-            self.before = attrs.evolve(self.before, rows=rows, first=self.kept.first, last=last)
+            lost = [attrs.evolve(each, last=min(each.last, last)) for each in self.kept.lost if each.first <= last]
+            self.before = attrs.evolve(self.before, rows=rows, lost=lost, first=self.kept.first, last=last)
         self.kept = copy.deepcopy(self.before)
 
     # --- what it says
@@ -201,13 +277,18 @@ class NaiveLog:
 
     def entries(self, after: int, max_bytes: int) -> list[Entry]:
         """All that arrived after that."""
-        rows = [row for row in self.kept.rows if row.number > max(after, self.kept.first - 1)]
-        rows = [row for row in rows if row.stream != NOBODY]
-        count = len(_first_of([row.line or b"" for row in rows], max_bytes))
-        return [
-            Entry(r.number, r.stream, r.seq, r.line, 0 if r.line is not None else r.last or r.seq, r.replayed)
-            for r in rows[:count]
+        found = [
+            Entry(row.number, row.stream, row.seq, row.line, row.last, row.replayed)
+            for row in self.rest
+            if row.number > after and row.stream != NOBODY
         ]
+        for lost in self.kept.lost:
+            had = max(0, after + 1 - lost.first)
+            if had <= lost.last - lost.first:
+                last = lost.seq + lost.last - lost.first
+                found.append(Entry(lost.last, lost.stream, lost.seq + had, None, last))
+        found.sort(key=lambda entry: entry.number)
+        return found[: len(_first_of([entry.line or b"" for entry in found], max_bytes))]
 
     def history(self, now: float, age: float | None, count: int | None) -> dict[Stream, int]:
         """The lowest seqs among the newest bundles."""

@@ -116,13 +116,12 @@ class LogSuite:
         log.skip(A, 2, 5, 2.0)
         log.append(A, 6, b"a6", 2.0)
         log.commit()
-        entries = log.entries(0, MUCH)
+        before = [Entry(1, A, 1, b"a1")] if self.is_durable else []
         self.assertEqual(
-            list(entries)[1:],
-            [Entry(2, B, 1, b"b1", 0, True), Entry(3, A, 2, None, 5), Entry(4, A, 6, b"a6")],
+            list(log.entries(0, MUCH)),
+            [*before, Entry(2, B, 1, b"b1", 0, True), Entry(3, A, 2, None, 5), Entry(4, A, 6, b"a6")],
         )
-        self.assertEqual((entries[0].number, entries[0].stream, entries[0].seq), (1, A, 1))
-        self.assertEqual(entries[0].line, b"a1" if self.is_durable else None)
+        self.assertEqual(log.first, 1 if self.is_durable else 2)
         self.assertEqual((told(log, 2), told(log, 4), told(log, 99)), ([(3, 2), (4, 6)], [], []))
         self.assertEqual((told(log, 1, 3), told(log, 1, 0)), ([(2, 1), (3, 2)], [(2, 1)]))
 
@@ -242,7 +241,7 @@ class LogSuite:
 
     def test_count(self) -> None:
         """Of all streams together so many are kept: the oldest arrivals go first."""
-        log = self.make(attrs.evolve(LAN, retention_count=4))
+        log = self.make(attrs.evolve(LAN, retention_count=4, retention_share=1.0))
         filled(log, A, 1, 2)
         filled(log, B, 1, 2)
         filled(log, A, 3, 3)
@@ -267,6 +266,117 @@ class LogSuite:
         filled(log, A, 5, 5)
         self.assertEqual(seqs(log, A, 5), [5])
         self.assertEqual(log.last, 5)
+
+    # --- shares
+
+    def test_flood(self) -> None:
+        """Of a full log an origin that has more than half pays first, eldest first; the others keep all."""
+        log = filled(self.make(attrs.evolve(LAN, retention_count=8)), A, 1, 3)
+        filled(log, B, 1, 4)
+        self.assertEqual((log.floor(A), log.floor(B), len(log)), (1, 1, 7))
+        filled(log, B, 5, 5)
+        self.assertEqual((log.floor(A), log.floor(B), len(log)), (1, 1, 8))
+        filled(log, B, 6, 6)
+        self.assertEqual((log.floor(A), log.floor(B), len(log)), (1, 2, 8))
+        filled(log, B, 7, 50)
+        self.assertEqual((log.floor(A), log.floor(B), len(log)), (1, 46, 8))
+        self.assertEqual((seqs(log, A, 1), seqs(log, B, 46)), ([1, 2, 3], [46, 47, 48, 49, 50]))
+
+    def test_share(self) -> None:
+        """Who has no more than its share pays as all do, by age of arrival."""
+        log = filled(self.make(attrs.evolve(LAN, retention_count=8)), A, 1, 4)
+        filled(log, B, 1, 4)
+        filled(log, C, 1, 1)
+        self.assertEqual((log.floor(A), log.floor(B), log.floor(C), len(log)), (2, 1, 1, 8))
+
+    def test_share_of_bytes(self) -> None:
+        """The share is of bytes, too, where it is by them that the log is full."""
+        log = filled(self.make(attrs.evolve(LAN, retention_bytes=100)), A, 1, 5)
+        filled(log, B, 1, 1, size=60)
+        self.assertEqual((log.floor(A), log.floor(B), log.size), (2, 1, 100))
+        filled(log, B, 2, 2, size=20)
+        self.assertEqual((log.floor(A), log.floor(B), log.size), (2, 2, 60))
+
+    def test_streams_share(self) -> None:
+        """The streams of an origin are counted together, and pay in the order of their arrival, but for the newest."""
+        streams = [(B[0], epoch) for epoch in (3, 1, 2)]
+        log = filled(self.make(attrs.evolve(LAN, retention_count=8)), A, 1, 3)
+        for stream in streams:
+            filled(log, stream, 1, 2)
+        self.assertEqual(([log.floor(stream) for stream in (A, *streams)], len(log)), ([1, 2, 1, 1], 8))
+        filled(log, streams[0], 3, 3)
+        self.assertEqual(([log.floor(stream) for stream in (A, *streams)], len(log)), ([1, 3, 1, 1], 8))
+        filled(log, streams[0], 4, 5)
+        self.assertEqual(([log.floor(stream) for stream in (A, *streams)], len(log)), ([1, 3, 2, 2], 8))
+        filled(log, streams[0], 6, 9)
+        self.assertEqual(([log.floor(stream) for stream in (A, *streams)], len(log)), ([1, 7, 2, 2], 8))
+
+    def test_only_newest(self) -> None:
+        """Where an origin has nothing but the newest of each stream, all pay, and the newest last."""
+        log = filled(self.make(attrs.evolve(LAN, retention_count=4)), A, 1, 2)
+        for epoch in (1, 2, 3):
+            filled(log, (B[0], epoch), 1, 1)
+        self.assertEqual((log.floor(A), log.floor(B), len(log)), (2, 1, 4))
+        filled(log, (B[0], 4), 1, 1)
+        self.assertEqual((log.floor(A), log.floor(B), len(log)), (0, 1, 4))
+
+    def test_readers_are_told(self) -> None:
+        """Who reads the entries is told what of which stream was taken, as far as it has not had it."""
+        log = filled(self.make(attrs.evolve(LAN, retention_count=6)), A, 1, 1)
+        filled(log, B, 1, 3)
+        filled(log, A, 2, 2)
+        filled(log, B, 4, 9)
+        held = [Entry(number, B, number - 2, b"%d" % (number - 2)) for number in (8, 9, 10, 11)]
+        for after, first in [(0, 1), (1, 1), (2, 2), (3, 3)]:
+            entries = [entry for entry in log.entries(after, MUCH) if entry.number <= 4]
+            self.assertEqual(entries[-1:], [Entry(4, B, first, None, 3)])
+        self.assertEqual([entry.seq for entry in log.entries(4, MUCH)], [2, 4, 6, 7, 8, 9])
+        self.assertEqual(log.entries(4, MUCH)[1], Entry(7, B, 4, None, 5))
+        self.assertEqual(log.entries(6, MUCH)[0], Entry(7, B, 5, None, 5))
+        self.assertEqual([attrs.evolve(entry, line=entry.line.strip(b".")) for entry in log.entries(7, MUCH)], held)
+        self.assertEqual((log.first, log.last), (1, 11))
+
+    def test_readers_of_many(self) -> None:
+        """Where those that were taken are of several streams, nobody remembers which, but that they were so many."""
+        log = filled(self.make(attrs.evolve(LAN, retention_count=5)), A, 1, 1)
+        for seq in (1, 2, 3, 4):
+            filled(log, B, seq, seq)
+            filled(log, (B[0], 2), seq, seq)
+        self.assertEqual(log.entries(1, MUCH)[0], Entry(5, ("", 0), 2, None, 5))
+        self.assertEqual(log.entries(3, MUCH)[0], Entry(5, ("", 0), 4, None, 5))
+        self.assertEqual(told(log, 5), [(6, 3), (7, 3), (8, 4), (9, 4)])
+
+    def test_taken_first(self) -> None:
+        """What was taken before the eldest entry that is left is gone like all before it."""
+        log = filled(self.make(attrs.evolve(LAN, retention_count=4)), B, 1, 4)
+        filled(log, A, 1, 1)
+        self.assertEqual((log.first, log.entries(0, MUCH)[0].number), (2, 2))
+        filled(log, A, 2, 2)
+        filled(log, B, 5, 9, 1e5)
+        self.assertEqual((log.first, [entry.number for entry in log.entries(0, MUCH)]), (9, [9, 10, 11]))
+
+    def test_history_of_what_is_left(self) -> None:
+        """History begins with what is left of a flood."""
+        log = filled(self.make(attrs.evolve(LAN, retention_count=6)), A, 1, 2, 10.0)
+        filled(log, B, 1, 20, 20.0)
+        filled(log, A, 3, 3, 30.0)
+        self.assertEqual(log.history(30.0, None, None), {A: 1, B: 18})
+        self.assertEqual(log.history(30.0, 15.0, None), {A: 3, B: 18})
+        self.assertEqual(log.history(30.0, 25.0, None), {A: 1, B: 18})
+        self.assertEqual(log.history(30.0, None, 3), {A: 3, B: 19})
+
+    def test_shares_in_the_next_life(self) -> None:
+        """Who has how much is known in the next life, too, and after a turn that is rolled back."""
+        log = filled(self.make(attrs.evolve(LAN, retention_count=8)), A, 1, 3)
+        filled(log, B, 1, 5)
+        log, _ = self.again(log)
+        log.append(B, 6, b"6", 0.0)
+        log.append(A, 4, b"4", 0.0)
+        log.rollback()
+        filled(log, B, 6, 7)
+        self.assertEqual((log.floor(A), log.floor(B), len(log)), (1, 3, 8))
+        log, _ = self.again(log)
+        self.assertEqual(log.entries(3, MUCH)[0], Entry(5, B, 1, None, 2))
 
     # --- turns and lives
 
@@ -339,9 +449,10 @@ class LogSuite:
         log.rollback()
         self.assertEqual((log.floor(A), log.floor(B), len(log), log.size), (0, 0, 0, 0))
 
-    def like_the_model(self, turns: list[Any], count: int, size: int, max_bytes: int) -> None:
+    def like_the_model(self, turns: list[Any], count: int, size: int, share: float, max_bytes: int) -> None:
         """Play turns to the log and to a slow one, and compare what they say."""
-        config = attrs.evolve(LAN, retention_count=count, retention_bytes=size, retention_age=60.0)
+        bounds = {"retention_count": count, "retention_bytes": size, "retention_share": share}
+        config = attrs.evolve(LAN, retention_age=60.0, **bounds)
         log, model = self.make(config), NaiveLog(config, self.is_durable)
         now, nexts = 0.0, dict.fromkeys(STREAMS, 1)
         for operations, end in turns:
@@ -367,9 +478,10 @@ class LogSuite:
                     self.assertEqual((saved.positions, saved.values), (kept.positions, kept.values))
                     self.assertCountEqual(saved.peers, kept.peers.values())
             self.assertEqual((len(log), log.size, log.last), (len(model.lines), model.size, model.kept.last))
-            after = max(0, model.kept.last - 7)
-            for most in (max_bytes, MUCH):
-                self.assertEqual(list(log.entries(after, most)), model.entries(after, most))
+            self.assertEqual(log.first, model.kept.first)
+            for after in (max(0, model.kept.last - back) for back in (1, 7, 12)):
+                for most in (max_bytes, MUCH):
+                    self.assertEqual(list(log.entries(after, most)), model.entries(after, most))
             self.assertEqual(list(log.entries(0, MUCH)), model.entries(0, MUCH))
             for age, newest in [(None, None), (30.0, None), (None, 3), (30.0, 3)]:
                 self.assertEqual(log.history(now, age, newest), model.history(now, age, newest))
@@ -419,9 +531,9 @@ class MemoryLogTests(LogSuite, SynchronousTestCase):
         return log, log.load()
 
     @lives
-    def test_like_the_model(self, turns: list[Any], count: int, size: int, max_bytes: int) -> None:
+    def test_like_the_model(self, turns: list[Any], count: int, size: int, share: float, max_bytes: int) -> None:
         """Whatever happens to it: it holds, serves and drops just what its words say."""
-        self.like_the_model(turns, count, size, max_bytes)
+        self.like_the_model(turns, count, size, share, max_bytes)
 
 
 class SqliteLogTests(LogSuite, SynchronousTestCase):
@@ -451,6 +563,6 @@ class SqliteLogTests(LogSuite, SynchronousTestCase):
         return log, log.load()
 
     @lives
-    def test_like_the_model(self, turns: list[Any], count: int, size: int, max_bytes: int) -> None:
+    def test_like_the_model(self, turns: list[Any], count: int, size: int, share: float, max_bytes: int) -> None:
         """Whatever happens to it: it holds, serves and drops just what its words say."""
-        self.like_the_model(turns, count, size, max_bytes)
+        self.like_the_model(turns, count, size, share, max_bytes)

@@ -237,6 +237,9 @@ class Config:
     retention_count: int = 1_000_000
     retention_bytes: int = 268_435_456
     """Bundles kept for those who come back: by age since arrival, number, and size, of all streams together."""
+    retention_share: float = 0.5
+    """Of number and size, for one origin. When the log is full, who has more pays first: so nobody can push out what
+    all others have said, and one who alone says much may have nearly all. Half: no two can be over it at once."""
 
 
 LAN = Config()

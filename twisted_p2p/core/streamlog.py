@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import attrs
 from zope.interface import implementer
 
 from twisted_p2p.core.config import Config
+from twisted_p2p.core.runs import NOBODY, Runs
+from twisted_p2p.core.shares import Part, Shares, is_over
 from twisted_p2p.interfaces import Entry, IMessageLog, Saved, Stream
 
 _COMPACT = 1024
@@ -21,6 +22,8 @@ class _Lines:
 
     first: int
     lines: list[bytes] = attrs.field(factory=list)
+    numbers: list[int] = attrs.field(factory=list)
+    """Of the entries that they are."""
     start: int = 0
 
     @property
@@ -32,6 +35,11 @@ class _Lines:
         """The line of a seq, if it is held."""
         return self.lines[seq - self.first + self.start] if self.first <= seq < self.end else None
 
+    @property
+    def eldest(self) -> int:
+        """The number of the first line."""
+        return self.numbers[self.start]
+
     def drop_first(self) -> int:
         """Give up the first line; its size."""
         size = len(self.lines[self.start])
@@ -39,15 +47,13 @@ class _Lines:
         self.first += 1
         self.start += 1
         if self.start >= _COMPACT and 2 * self.start >= len(self.lines):
-            del self.lines[: self.start]
+            del self.lines[: self.start], self.numbers[: self.start]
             self.start = 0
         return size
 
 
 _Arrival = tuple[float, Stream, int, int, bool]
 """When, which stream, which seq, up to which seq it is a gap or 0, and whether it is replayed."""
-_NOTHING: Stream = ("", 0)
-"""In the place of the stream of what was withdrawn."""
 
 
 @implementer(IMessageLog)
@@ -55,8 +61,9 @@ _NOTHING: Stream = ("", 0)
 class MemoryLog:
     """Bundles by stream and seq, in order of arrival for retention by age, number and bytes.
 
-    Age spares the newest bundle of a stream: without it nobody could prove how far the stream went. After a hole what
-    was held before it is dropped, since a log with a hole can serve neither side of it in order.
+    When it is full an origin that has more than its share pays first. Age and shares spare the newest bundle of a
+    stream: without it nobody could prove how far the stream went. After a hole what was held before it is dropped,
+    since a log with a hole can serve neither side of it in order.
     """
 
     config: Config
@@ -64,21 +71,20 @@ class MemoryLog:
     """Bytes held."""
     saved: Saved = attrs.field(factory=Saved)
     _streams: dict[Stream, _Lines] = attrs.field(factory=dict)
-    _arrivals: deque[_Arrival] = attrs.field(factory=deque)
+    _arrivals: dict[int, _Arrival] = attrs.field(factory=dict)
+    """By number, in order. Those that are missing among them are in `_runs`."""
+    _runs: Runs = attrs.field(factory=Runs)
+    _shares: Shares = attrs.field(factory=Shares)
     _spared: dict[Stream, None] = attrs.field(factory=dict)
     """Streams of which only the newest bundle is left, in the order in which age would have taken that, too."""
     _count: int = 0
     first: int = 1
+    last: int = 0
     _peers: dict[str, tuple[bytes, bytes | None, float]] = attrs.field(factory=dict)
     _new: list[tuple[Stream, int, bool]] = attrs.field(factory=list)
     """Entries of this turn: which stream, which seq, and whether it is a bundle."""
     _before: dict[tuple[str, object], object] = attrs.field(factory=dict)
     """What this turn has replaced; None where there was nothing."""
-
-    @property
-    def last(self) -> int:
-        """The number of the newest entry."""
-        return self.first + len(self._arrivals) - 1
 
     def load(self) -> Saved:
         """What it holds: it outlives a core, though not a process."""
@@ -96,12 +102,12 @@ class MemoryLog:
         elif seq != held.end:
             self._drop(stream)
             held = self._streams[stream] = _Lines(seq)
+        number = self._add(stream, seq, 0, now, replayed)
         held.lines.append(line)
+        held.numbers.append(number)
         self.size += len(line)
         self._count += 1
-        self._arrivals.append((now, stream, seq, 0, replayed))
-        self._new.append((stream, seq, True))
-        number = self.first + len(self._arrivals) - 1
+        self._shares.add(stream, 1, len(line))
         if stream in self._spared:
             del self._spared[stream]
             self._drop_first(stream, held)
@@ -111,8 +117,12 @@ class MemoryLog:
 
     def skip(self, stream: Stream, first: int, last: int, now: float) -> int:
         """Keep that these were told as a gap."""
-        self._arrivals.append((now, stream, first, last, False))
-        self._new.append((stream, first, False))
+        return self._add(stream, first, last, now, False)
+
+    def _add(self, stream: Stream, seq: int, last: int, now: float, replayed: bool) -> int:
+        self.last += 1
+        self._arrivals[self.last] = (now, stream, seq, last, replayed)
+        self._new.append((stream, seq, not last))
         return self.last
 
     def withdraw(self, stream: Stream, seq: int) -> None:
@@ -120,9 +130,10 @@ class MemoryLog:
         held = self._streams.get(stream)
         while held is not None and held.first < held.end and held.end > seq:
             self._drop_last(stream, held)
-        self._arrivals = deque(
-            (a[0], _NOTHING, 0, 0, False) if a[1] == stream and a[2] >= seq else a for a in self._arrivals
-        )
+        self._arrivals = {
+            number: (arrival[0], NOBODY, 0, 0, False) if arrival[1] == stream and arrival[2] >= seq else arrival
+            for number, arrival in self._arrivals.items()
+        }
 
     def read(self, stream: Stream, seq: int, max_bytes: int) -> Sequence[bytes]:
         """Lines from `seq` on; none where `seq` is not held."""
@@ -147,16 +158,28 @@ class MemoryLog:
         """What arrived after that."""
         found: list[Entry] = []
         size = 0
-        for number in range(max(after + 1, self.first), self.last + 1):
-            _, stream, seq, last, replayed = self._arrivals[number - self.first]
-            held = self._streams.get(stream)
-            line = held.at(seq) if held is not None and not last else None
-            size += len(line or b"")
+        for entry in self._after(max(after, self.first - 1)):
+            size += len(entry.line or b"")
             if found and size > max_bytes:
                 break
-            if stream[0]:
-                found.append(Entry(number, stream, seq, line, 0 if line is not None else last or seq, replayed))
+            found.append(entry)
         return found
+
+    def _after(self, number: int) -> Iterator[Entry]:
+        for run in self._runs.after(number):
+            yield from self._between(number, run.first)
+            yield run.entry(number)
+            number = run.last
+        yield from self._between(number, self.last + 1)
+
+    def _between(self, after: int, before: int) -> Iterator[Entry]:
+        """Entries of which none was dropped."""
+        for number in range(after + 1, before):
+            _, stream, seq, last, replayed = self._arrivals[number]
+            if last:
+                yield Entry(number, stream, seq, None, last)
+            elif stream != NOBODY:
+                yield Entry(number, stream, seq, self._streams[stream].at(seq), 0, replayed)
 
     def history(self, now: float, age: float | None, count: int | None) -> dict[Stream, int]:
         """The lowest seq of each stream among the newest."""
@@ -164,8 +187,8 @@ class MemoryLog:
             return {stream: held.first for stream, held in self._streams.items()}
         found = dict[Stream, int]()
         oldest = now - age if age is not None else 0.0
-        for at, stream, seq, last, _ in reversed(self._arrivals):
-            if not stream[0]:
+        for at, stream, seq, last, _ in reversed(self._arrivals.values()):
+            if stream == NOBODY:
                 continue
             if at < oldest or count == 0:
                 break
@@ -176,23 +199,54 @@ class MemoryLog:
         return found
 
     def expire(self, now: float) -> bool:
-        """Drop what retention no longer keeps, oldest arrivals first; all of it at once."""
+        """Drop what retention no longer keeps, all of it at once.
+
+        First what is too old, then of those who have more than their share, then the oldest arrivals of all.
+        """
         oldest = now - self.config.retention_age
-        while self._arrivals and (self._arrivals[0][0] < oldest or self._is_full()):
-            _, stream, seq, last, _ = self._arrivals.popleft()
-            self.first += 1
-            held = self._streams.get(stream)
-            if held is not None and held.first == seq and not last:
-                if held.end == seq + 1:
-                    self._spared[stream] = None
-                else:
-                    self._drop_first(stream, held)
+        while self._arrivals and self._arrivals[self.first][0] < oldest:
+            self._pass()
+        if self._is_full():
+            for _, part in self._shares.payers(self.config):
+                while is_over(part, self.config, self._is_many, self._is_big) and self._drop_eldest(part):
+                    pass
+        while self._arrivals and self._is_full():
+            self._pass()
         while self._spared and self._is_full():
             self._drop(next(iter(self._spared)))
         return False
 
+    def _pass(self) -> None:
+        """Drop the oldest entry, but spare the newest bundle of a stream."""
+        _, stream, seq, last, _ = self._arrivals.pop(self.first)
+        self.first = self._runs.pass_front(self.first + 1)
+        held = self._streams.get(stream)
+        if held is not None and held.first == seq and not last:
+            if held.end == seq + 1:
+                self._spared[stream] = None
+            else:
+                self._drop_first(stream, held)
+
+    def _drop_eldest(self, part: Part) -> bool:
+        """Drop the eldest bundle of an origin, but for the newest of each stream; whether there was any other."""
+        streams = [(stream, held) for stream in part.streams if (held := self._streams.get(stream)) is not None]
+        others = [(held.eldest, stream, held) for stream, held in streams if held.end - held.first > 1]
+        if not others:
+            return False
+        _, stream, held = min(others, key=lambda other: other[0])
+        self._drop_first(stream, held)
+        return True
+
     def _is_full(self) -> bool:
-        return self._count > self.config.retention_count or self.size > self.config.retention_bytes
+        return self._is_many or self._is_big
+
+    @property
+    def _is_many(self) -> bool:
+        return self._count > self.config.retention_count
+
+    @property
+    def _is_big(self) -> bool:
+        return self.size > self.config.retention_bytes
 
     def _drop(self, stream: Stream) -> None:
         """Drop what is held of a stream."""
@@ -202,17 +256,27 @@ class MemoryLog:
             self._drop_first(stream, held)
 
     def _drop_first(self, stream: Stream, held: _Lines) -> None:
-        self.size -= held.drop_first()
-        self._count -= 1
-        if held.first == held.end:
-            del self._streams[stream]
+        number, seq = held.eldest, held.first
+        self._dropped(stream, held, held.drop_first())
+        if number >= self.first:
+            del self._arrivals[number]
+            if number == self.first:
+                self.first = self._runs.pass_front(number + 1)
+            else:
+                self._runs.add(number, stream, seq)
 
     def _drop_last(self, stream: Stream, held: _Lines) -> None:
-        self.size -= len(held.lines.pop())
+        held.numbers.pop()
+        self._dropped(stream, held, len(held.lines.pop()))
+        if stream not in self._streams:
+            self._spared.pop(stream, None)
+
+    def _dropped(self, stream: Stream, held: _Lines, size: int) -> None:
+        self.size -= size
         self._count -= 1
+        self._shares.take(stream, 1, size)
         if held.first == held.end:
             del self._streams[stream]
-            self._spared.pop(stream, None)
 
     def __len__(self) -> int:
         return self._count
@@ -259,9 +323,12 @@ class MemoryLog:
 
     def rollback(self) -> None:
         """Undo this turn."""
+        last = max(self.last - len(self._new), self.first - 1)
+        for number in range(last + 1, self.last + 1):
+            self._arrivals.pop(number, None)
+        self._runs.cut(last)
+        self.last = last
         for stream, seq, is_bundle in reversed(self._new):
-            if self._arrivals:
-                self._arrivals.pop()
             held = self._streams.get(stream)
             if is_bundle and held is not None and held.end == seq + 1:
                 self._drop_last(stream, held)

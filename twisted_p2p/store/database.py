@@ -41,8 +41,17 @@ CREATE TABLE state (
 INSERT INTO state VALUES (0, 1, 0, 0, NULL, 'FULL', 1);
 """
 _LOSS_IS_TOLD = "ALTER TABLE state ADD COLUMN whole INTEGER NOT NULL DEFAULT 1;"
+_SHARES = """
+ALTER TABLE streams ADD COLUMN count INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE streams ADD COLUMN size INTEGER NOT NULL DEFAULT 0;
+UPDATE streams SET (count, size) =
+    (SELECT count(line), coalesce(sum(length(line)), 0) FROM entries WHERE stream = streams.id);
+CREATE TABLE runs (
+    last INTEGER PRIMARY KEY, first INTEGER NOT NULL, stream INTEGER NOT NULL, seq INTEGER NOT NULL
+);
+"""
 
-STEPS = (_FIRST, _LOSS_IS_TOLD)
+STEPS = (_FIRST, _LOSS_IS_TOLD, _SHARES)
 """Step n makes version n + 1 of version n; a new file takes them all."""
 
 _ADVICE = (

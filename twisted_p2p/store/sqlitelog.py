@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import heapq
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import attrs
@@ -12,9 +13,11 @@ import msgspec
 from zope.interface import implementer
 
 from twisted_p2p.core.config import Config
+from twisted_p2p.core.runs import NOBODY
+from twisted_p2p.core.shares import Shares, is_over
 from twisted_p2p.errors import LogError
 from twisted_p2p.interfaces import Entry, IMessageLog, Saved, Stream
-from twisted_p2p.store import life
+from twisted_p2p.store import life, taken
 from twisted_p2p.store.database import connect, ours, state
 from twisted_p2p.store.lookup import first_since, lowest_seq, number_of
 
@@ -25,7 +28,7 @@ SLICE_BYTES = 1_048_576
 _ROOM = 1024
 """A full log makes room for its so many-th part at once, which is cheaper than for each bundle that comes."""
 _PAGE = 10_000
-_StreamRow = tuple[str, int, int, int | None, int, int, int]
+_StreamRow = tuple[str, int, int, int | None, int, int, int, int, int]
 _PeerRow = tuple[bytes, bytes | None, float]
 
 
@@ -39,10 +42,13 @@ class _Held:
     next: int = 0
     newest: int = 0
     """The number of the newest bundle."""
+    count: int = 0
+    size: int = 0
+    """Bundles and bytes in the file, with what is before a hole."""
 
     def copy(self) -> _Held:
         """As it is now."""
-        return _Held(self.id, self.position, self.floor, self.next, self.newest)
+        return _Held(self.id, self.position, self.floor, self.next, self.newest, self.count, self.size)
 
 
 @attrs.define
@@ -59,6 +65,19 @@ class _Totals:
         return _Totals(self.last, self.first, self.count, self.size)
 
 
+@attrs.define
+class _Slice:
+    """What one turn may still drop: so many entries, and bytes until no more than `least` are held."""
+
+    least: int
+    entries: int = SLICE
+
+    def is_used_up(self, size: int) -> bool:
+        """Take one entry from it; whether there is none, or only `size` bytes are held."""
+        self.entries -= 1
+        return self.entries < 0 or size <= self.least
+
+
 def _totals_of(database: sqlite3.Connection) -> _Totals:
     found = state(database, "last, first, count, size")
     return _Totals(*msgspec.convert(found, tuple[int, int, int, int]))
@@ -72,8 +91,9 @@ class SqliteLog:
 
     What a turn appends is gathered, and written when somebody reads, or at its commit: one transaction a turn. After a
     hole what was held before it is served to nobody, but stays for the readers of `entries` until retention takes it.
-    Retention by number and bytes comes with the commit. Age spares the newest bundle of a stream: without it nobody
-    could prove how far the stream went. Such bundles lie before `first`.
+    Retention by number and bytes comes with the commit; an origin that has more than its share pays first. Age and
+    shares spare the newest bundle of a stream: without it nobody could prove how far the stream went. Those that age has
+    spared lie before `first`.
 
     With NORMAL a commit does not wait for the disk: after a power failure the newest turns may be missing, and `load`
     says so, until something is committed. One commit in some hundreds waits for a checkpoint. With FULL each one waits.
@@ -100,6 +120,7 @@ class SqliteLog:
     _names: dict[int, Stream] = attrs.field(factory=dict)
     _next_id: int = 1
     _totals: _Totals = attrs.field(factory=_Totals)
+    _shares: Shares = attrs.field(factory=Shares)
     # What this turn has said.
     _rows: list[tuple[int, int, int, int, float, bool, bytes | None]] = attrs.field(factory=list)
     _peers: dict[str, tuple[bytes, bytes | None, float] | None] = attrs.field(factory=dict)
@@ -151,10 +172,9 @@ class SqliteLog:
     def _recover(self, database: sqlite3.Connection) -> None:
         """Read what is kept in memory."""
         self._totals, self._committed = _totals_of(database), _totals_of(database)
-        wanted = "SELECT origin, epoch, id, position, floor, next, newest FROM streams"
-        for origin, epoch, name, *held in msgspec.convert(database.execute(wanted).fetchall(), list[_StreamRow]):
-            self._streams[origin, epoch] = _Held(name, *held)  # type: ignore[arg-type]  # position alone may be None
-            self._names[name] = (origin, epoch)
+        wanted = "SELECT origin, epoch, id, position, floor, next, newest, count, size FROM streams"
+        for origin, epoch, *held in msgspec.convert(database.execute(wanted).fetchall(), list[_StreamRow]):
+            self._put((origin, epoch), _Held(*held))  # type: ignore[arg-type]  # position alone may be None
         self._next_id = max(self._names, default=0) + 1
 
     def _saved(self, database: sqlite3.Connection) -> Saved:
@@ -185,6 +205,7 @@ class SqliteLog:
         self._totals = attrs.evolve(self._committed)
         self._streams.clear()
         self._names.clear()
+        self._shares.clear()
         self._end_turn()
 
     # --- turns
@@ -226,10 +247,24 @@ class SqliteLog:
         if stream not in self._before:
             self._before[stream] = None if held is None else held.copy()
         if held is None:
-            held = self._streams[stream] = _Held(self._next_id)
-            self._names[held.id] = stream
+            held = _Held(self._next_id)
+            self._put(stream, held)
             self._next_id += 1
         return held
+
+    def _put(self, stream: Stream, held: _Held) -> None:
+        """This is what is held of a stream."""
+        self._streams[stream] = held
+        self._names[held.id] = stream
+        if held.count:
+            self._shares.add(stream, held.count, held.size)
+
+    def _remove(self, stream: Stream) -> None:
+        """Nothing is known of a stream."""
+        held = self._streams.pop(stream)
+        del self._names[held.id]
+        if held.count:
+            self._shares.take(stream, held.count, held.size)
 
     def _name(self, stream: int) -> Stream:
         """The stream that has this id in the file."""
@@ -267,8 +302,12 @@ class SqliteLog:
         """Write all of this turn but the entries."""
         streams = [(stream, self._streams.get(stream)) for stream in self._before]
         database.executemany(
-            "INSERT OR REPLACE INTO streams VALUES (?, ?, ?, ?, ?, ?, ?)",
-            [(h.id, *stream, h.position, h.floor, h.next, h.newest) for stream, h in streams if h is not None],
+            "INSERT OR REPLACE INTO streams VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (h.id, *stream, h.position, h.floor, h.next, h.newest, h.count, h.size)
+                for stream, h in streams
+                if h is not None
+            ],
         )
         for peer, known in self._peers.items():
             if known is None:
@@ -295,12 +334,10 @@ class SqliteLog:
                 self._let_go()
                 return
         for stream, before in self._before.items():
-            held = self._streams.pop(stream, None)
-            if held is not None:
-                del self._names[held.id]
+            if stream in self._streams:
+                self._remove(stream)
             if before is not None:
-                self._streams[stream] = before
-                self._names[before.id] = stream
+                self._put(stream, before)
         self._totals = self._committed.copy()
         self._end_turn()
 
@@ -322,13 +359,16 @@ class SqliteLog:
         if seq < held.next:
             self.withdraw(stream, seq)
         if held.floor and held.newest < self._totals.first:
-            self._drop_spared(held)
+            self._drop_spared(stream, held)
         if not held.floor or seq != held.next:
             held.floor = seq
         held.next = seq + 1
         held.newest = self._add(held, seq, 0, line, now, replayed)
+        held.count += 1
+        held.size += len(line)
         self._totals.count += 1
         self._totals.size += len(line)
+        self._shares.add(stream, 1, len(line))
         return held.newest
 
     def skip(self, stream: Stream, first: int, last: int, now: float) -> int:
@@ -347,7 +387,7 @@ class SqliteLog:
             return
         held = self._touch(stream)
         with self._writing() as database:
-            self._drop(database, "stream = ? AND seq >= ?", (held.id, seq))
+            self._drop(database, stream, "stream = ? AND seq >= ?", (held.id, seq))
             if held.floor >= seq:
                 held.floor = 0
             if held.next > seq:
@@ -382,15 +422,19 @@ class SqliteLog:
         found: list[Entry] = []
         size = 0
         with self._reading() as database:
-            columns = "number, stream, seq, last, replayed, line"
-            wanted = f"SELECT {columns} FROM entries WHERE number >= ? ORDER BY number LIMIT ?"
+            wanted = (
+                "SELECT number, stream, seq, last, replayed, line, number FROM entries WHERE number >= ?1 "
+                "UNION ALL SELECT last, stream, seq, seq + last - first, 0, NULL, first FROM runs WHERE last >= ?1 "
+                "ORDER BY 1 LIMIT ?2"
+            )
             start = max(after + 1, self._totals.first)
             with contextlib.closing(database.execute(wanted, (start, _PAGE))) as rows:
-                for number, stream, seq, last, replayed, line in rows:
+                for number, name, seq, last, replayed, line, first in rows:
                     size += len(line or b"")
                     if found and size > max_bytes:
                         break
-                    found.append(Entry(number, self._name(stream), seq, line, last, bool(replayed)))
+                    stream = self._name(name) if name else NOBODY
+                    found.append(Entry(number, stream, seq + max(0, start - first), line, last, bool(replayed)))
         return found
 
     def history(self, now: float, age: float | None, count: int | None) -> dict[Stream, int]:
@@ -427,41 +471,106 @@ class SqliteLog:
     # --- retention
 
     def expire(self, now: float) -> bool:
-        """Drop what retention no longer keeps, oldest arrivals first, but so many at a time only."""
+        """Drop what retention no longer keeps, but so many at a time only.
+
+        First what is too old, then of those who have more than their share, then the oldest arrivals of all.
+        """
         oldest = now - self.config.retention_age
         count, size = self.config.retention_count, self.config.retention_bytes
         if self._is_full():
             count, size = count - count // _ROOM, size - size // _ROOM
+        totals, first = self._totals, self._totals.first
+        part = _Slice(totals.size - SLICE_BYTES)
+        is_more = (
+            self._expire_oldest(part, lambda arrived: arrived < oldest)
+            or self._expire_shares(part, count, size)
+            or self._expire_oldest(part, lambda arrived: totals.count > count or totals.size > size)
+        )
+        if totals.first > first:
+            with self._writing() as database:
+                totals.first = taken.pass_front(database, totals.first)
+        return is_more or (self._is_full() and self._expire_spared())
+
+    def _expire_oldest(self, part: _Slice, is_due: Callable[[float], bool]) -> bool:
+        """Drop the oldest arrivals as long as they are due; whether some are that this turn may not drop."""
         dropped: list[tuple[int]] = []
-        is_more, least = False, self._totals.size - SLICE_BYTES
+        is_more = False
         with self._reading() as database:
             columns = "number, stream, seq, arrived, length(line)"
             wanted = f"SELECT {columns} FROM entries WHERE number >= ? ORDER BY number"
             with contextlib.closing(database.execute(wanted, (self._totals.first,))) as rows:
-                for passed, (number, name, seq, arrived, length) in enumerate(rows):
-                    if arrived >= oldest and self._totals.count <= count and self._totals.size <= size:
+                for number, name, seq, arrived, length in rows:
+                    if not is_due(arrived):
                         break
-                    is_more = passed == SLICE or self._totals.size <= least
+                    is_more = part.is_used_up(self._totals.size)
                     if is_more:
                         break
                     self._totals.first = number + 1
-                    if self._pass(self._name(name), seq, number):
+                    stream = self._name(name)
+                    if not self._is_newest(stream, number):
                         dropped.append((number,))
-                        self._totals.count -= length is not None
-                        self._totals.size -= length or 0
-        if dropped:
-            with self._writing() as database:
-                database.executemany("DELETE FROM entries WHERE number = ?", dropped)
-        return is_more or (self._is_full() and self._expire_spared())
+                        self._pass(stream, seq, length)
+        self._delete(dropped)
+        return is_more
 
-    def _pass(self, stream: Stream, seq: int, number: int) -> bool:
-        """Whether an entry goes, since it is not the newest bundle of its stream. The stream then begins after it."""
-        held = self._streams[stream]
-        if held.floor and held.newest == number:
+    def _expire_shares(self, part: _Slice, count: int, size: int) -> bool:
+        """Drop the eldest bundles of those who have more than their share; as `_expire_oldest`."""
+        totals = self._totals
+        if totals.count <= count and totals.size <= size:
             return False
+        dropped: list[tuple[int, Stream, int]] = []
+        is_more = False
+        with self._reading() as database:
+            for _, payer in self._shares.payers(self.config):
+                with contextlib.closing(self._eldest(database, payer.streams)) as rows:
+                    for number, stream, seq, length in rows:
+                        if not is_over(payer, self.config, totals.count > count, totals.size > size):
+                            break
+                        if self._is_newest(stream, number):
+                            continue
+                        is_more = part.is_used_up(totals.size)
+                        if is_more:
+                            break
+                        dropped.append((number, stream, seq))
+                        self._pass(stream, seq, length)
+        if dropped:
+            self._delete([(number,) for number, _, _ in dropped])
+            with self._writing() as database:
+                taken.add(database, sorted(dropped), lambda stream: self._streams[stream].id, self._name)
+                totals.first = taken.pass_front(database, totals.first)
+        return is_more
+
+    def _eldest(
+        self, database: sqlite3.Connection, streams: Iterable[Stream]
+    ) -> Iterator[tuple[int, Stream, int, int]]:
+        """The bundles of some streams, in the order of their arrival."""
+        wanted = "SELECT number, seq, length(line) FROM entries WHERE stream = ? AND last = 0 ORDER BY seq"
+        with contextlib.ExitStack() as open_ones:
+            found = []
+            for stream in streams:
+                if stream in self._streams:
+                    rows = database.execute(wanted, (self._streams[stream].id,))
+                    open_ones.enter_context(contextlib.closing(rows))
+                    found.append(_named(rows, stream))
+            yield from heapq.merge(*found)
+
+    def _is_newest(self, stream: Stream, number: int) -> bool:
+        """Whether an entry is what is spared of its stream."""
+        held = self._streams[stream]
+        return held.floor > 0 and held.newest == number
+
+    def _pass(self, stream: Stream, seq: int, length: int | None) -> None:
+        """An entry goes. Its stream then begins after it."""
+        held = self._touch(stream)
         if held.floor == seq:
-            self._touch(stream).floor += 1
-        return True
+            held.floor += 1
+        if length is not None:
+            self._lose(stream, held, 1, length)
+
+    def _delete(self, numbers: list[tuple[int]]) -> None:
+        if numbers:
+            with self._writing() as database:
+                database.executemany("DELETE FROM entries WHERE number = ?", numbers)
 
     def _expire_spared(self) -> bool:
         """Drop what age has spared, too."""
@@ -472,26 +581,35 @@ class SqliteLog:
             for number, name, size in rows:
                 if not self._is_full() or self._totals.size <= least:
                     break
-                self._touch(self._name(name)).floor = 0
-                self._totals.count -= 1
-                self._totals.size -= size
+                stream = self._name(name)
+                held = self._touch(stream)
+                held.floor = 0
+                self._lose(stream, held, 1, size)
                 database.execute("DELETE FROM entries WHERE number = ?", (number,))
         return bool(rows) and self._is_full()
 
-    def _drop_spared(self, held: _Held) -> None:
+    def _drop_spared(self, stream: Stream, held: _Held) -> None:
         """Drop what age has spared of a stream, now that it goes on."""
         with self._writing() as database:
-            self._drop(database, "number = ?", (held.newest,))
+            self._drop(database, stream, "number = ?", (held.newest,))
         held.floor = 0
 
-    def _drop(self, database: sqlite3.Connection, which: str, values: tuple[int, ...]) -> None:
-        """Drop entries, with their part in the totals."""
+    def _drop(self, database: sqlite3.Connection, stream: Stream, which: str, values: tuple[int, ...]) -> None:
+        """Drop entries of a stream, with their part in the totals."""
         count, size = database.execute(
             f"SELECT count(line), coalesce(sum(length(line)), 0) FROM entries WHERE {which}", values
         ).fetchone()
         database.execute(f"DELETE FROM entries WHERE {which}", values)
+        self._lose(stream, self._touch(stream), count, size)
+
+    def _lose(self, stream: Stream, held: _Held, count: int, size: int) -> None:
+        """The file has so many bundles of a stream fewer, and bytes."""
+        held.count -= count
+        held.size -= size
         self._totals.count -= count
         self._totals.size -= size
+        if count:
+            self._shares.take(stream, count, size)
 
     def _is_full(self) -> bool:
         return self._totals.count > self.config.retention_count or self._totals.size > self.config.retention_bytes
@@ -508,9 +626,10 @@ class SqliteLog:
             return
         held = self._touch(stream)
         with self._writing() as database:
-            self._drop(database, "stream = ?", (held.id,))
+            self._drop(database, stream, "stream = ?", (held.id,))
+            taken.forget(database, held.id)
             database.execute("DELETE FROM streams WHERE id = ?", (held.id,))
-        del self._streams[stream], self._names[held.id]
+        self._remove(stream)
 
     def keep_peer(self, peer: str, record: bytes, claim: bytes | None, since: float) -> None:
         """Keep what is known of a peer."""
@@ -523,3 +642,9 @@ class SqliteLog:
     def keep(self, name: str, value: int | None) -> None:
         """Keep a number under a name."""
         self._values[name] = value
+
+
+def _named(rows: Iterable[tuple[int, int, int]], stream: Stream) -> Iterator[tuple[int, Stream, int, int]]:
+    """The same rows, with the stream of which they are."""
+    for number, seq, length in rows:
+        yield number, stream, seq, length
