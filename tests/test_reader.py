@@ -318,7 +318,7 @@ class MissingTests(ReaderCase):
 
     def test_own_are_passed(self) -> None:
         """Our own broadcasts leave no gaps for a reader that is up to date, and its cursor passes them."""
-        self.begin(attrs.evolve(LAN, retention_count=5))
+        self.begin(attrs.evolve(LAN, retention_count=5, retention_share=1.0))
         taking = self.take()
         for number in range(20):
             self.two.broadcast(number)
@@ -330,6 +330,19 @@ class MissingTests(ReaderCase):
             self.world.run(1)
         self.assertEqual(values(self.take(taking.items[0].cursor).items), [(22, 37)])
         self.assertEqual(self.take(taking.reader.cursor).items, [])
+
+    def test_flood(self) -> None:
+        """A flood takes only from itself, and a reader that lags is told what of it: not twice, and none of our own."""
+        self.begin(attrs.evolve(LAN, retention_count=8))
+        self.say(*"ab")
+        [a, b] = self.take(0).items
+        self.two.broadcast("c")
+        self.world.run(1)
+        self.say(*range(3))
+        cursor = self.take(b.cursor).items[0].cursor
+        self.say(*range(3, 20))
+        stream = a.origin, a.epoch
+        self.assertEqual(self.take(cursor).items[0], Gap(*stream, 4, 17))
 
     def test_not_held(self) -> None:
         """A bundle of which only the place is left is a gap of its stream, unless it was our own."""

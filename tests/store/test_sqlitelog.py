@@ -16,9 +16,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.store.disk import Disk
 from tests.store.test_logs import MUCH, A, B, filled, seqs, told
 from twisted_p2p.core.config import LAN, Config
+from twisted_p2p.core.streamlog import ROOM
 from twisted_p2p.errors import LogError
 from twisted_p2p.store.life import JUMP
-from twisted_p2p.store.sqlitelog import _ROOM, SLICE, SLICE_BYTES, SqliteLog
+from twisted_p2p.store.sqlitelog import SLICE, SLICE_BYTES, SqliteLog
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """
@@ -253,13 +254,13 @@ class RetentionTests(Case):
 
     def test_room(self) -> None:
         """A log that is full makes room for some bundles at once, not for each one that comes."""
-        log = self.opened(attrs.evolve(LAN, retention_count=4 * _ROOM))
-        seq, held = 4 * _ROOM, list[int]()
+        log = self.opened(attrs.evolve(LAN, retention_count=4 * ROOM))
+        seq, held = 4 * ROOM, list[int]()
         filled(log, A, 1, seq)
         for _ in range(7):
             seq += 1
             filled(log, A, seq, seq)
-            held.append(4 * _ROOM - len(log))
+            held.append(4 * ROOM - len(log))
         self.assertEqual(held, [4, 3, 2, 1, 0, 4, 3])
 
     def test_slices_of_big_bundles(self) -> None:

@@ -62,6 +62,8 @@ class Runs:
 
     def pass_front(self, first: int) -> int:
         """Forget those that begin with the first entry there is, or before it; which one is the first, then."""
+        if not self._runs:
+            return first
         end = self._place(first)
         while end < len(self._runs) and self._runs[end].first <= first:
             first = self._runs[end].last + 1

@@ -12,9 +12,19 @@ from twisted_p2p.interfaces import Stream
 class Part:
     """What a log has of one origin: its streams, the number of its bundles, their bytes."""
 
+    origin: str
     streams: dict[Stream, None] = attrs.field(factory=dict)
     count: int = 0
     size: int = 0
+    has_grown: bool = False
+    """Whether it may be more than a share: whether it has grown since it was last seen to be no more than that."""
+
+    def is_over(self, config: Config, is_many: bool = True, is_big: bool = True) -> bool:
+        """Whether it is more than a share of a log that has too many bundles, or too many bytes, or both."""
+        share = config.retention_share
+        return (is_many and self.count > share * config.retention_count) or (
+            is_big and self.size > share * config.retention_bytes
+        )
 
 
 @attrs.define(eq=False)
@@ -22,48 +32,38 @@ class Shares:
     """The parts of all origins."""
 
     _parts: dict[str, Part] = attrs.field(factory=dict)
-    _grown: dict[str, None] = attrs.field(factory=dict)
-    """Who may have more than its share: whoever got something since it was last seen to have no more than that."""
+    _grown: list[Part] = attrs.field(factory=list)
 
-    def add(self, stream: Stream, count: int, size: int) -> None:
-        """The log has so many more bundles of a stream, and bytes."""
-        origin = stream[0]
-        part = self._parts.get(origin)
+    def enter(self, stream: Stream) -> Part:
+        """From now on a stream belongs to its origin's part; which that is."""
+        part = self._parts.get(stream[0])
         if part is None:
-            part = self._parts[origin] = Part()
+            part = self._parts[stream[0]] = Part(stream[0])
         part.streams[stream] = None
-        part.count += count
-        part.size += size
-        self._grown[origin] = None
+        return part
 
-    def take(self, stream: Stream, count: int, size: int) -> None:
-        """It has so many fewer."""
-        part = self._parts[stream[0]]
-        part.count -= count
-        part.size -= size
-        if not part.count:
-            del self._parts[stream[0]]
+    def leave(self, stream: Stream, part: Part) -> None:
+        """It does not any more."""
+        del part.streams[stream]
+        if not part.streams:
+            del self._parts[part.origin]
 
-    def payers(self, config: Config) -> list[tuple[str, Part]]:
-        """Who has more than its share, by number or bytes; who has most bytes comes first."""
-        found = list[tuple[str, Part]]()
-        for origin in list(self._grown):
-            part = self._parts.get(origin)
-            if part is not None and is_over(part, config, True, True):
-                found.append((origin, part))
-            else:
-                del self._grown[origin]
-        return sorted(found, key=lambda payer: (-payer[1].size, payer[0]))
+    def grew(self, part: Part) -> None:
+        """To be told of a part that grows while it is not known to."""
+        part.has_grown = True
+        self._grown.append(part)
+
+    def payers(self, config: Config) -> list[Part]:
+        """Those that are more than a share, by number or bytes; the one with most bytes comes first."""
+        found = list[Part]()
+        for part in self._grown:
+            part.has_grown = part.is_over(config)
+            if part.has_grown:
+                found.append(part)
+        self._grown = found
+        return sorted(found, key=lambda part: (-part.size, part.origin))
 
     def clear(self) -> None:
         """The log has nothing."""
         self._parts.clear()
         self._grown.clear()
-
-
-def is_over(part: Part, config: Config, is_many: bool, is_big: bool) -> bool:
-    """Whether it is more than a share of a log that has too many bundles, or too many bytes, or both."""
-    share = config.retention_share
-    return (is_many and part.count > share * config.retention_count) or (
-        is_big and part.size > share * config.retention_bytes
-    )

@@ -10,9 +10,11 @@ from zope.interface import implementer
 
 from twisted_p2p.core.config import Config
 from twisted_p2p.core.runs import NOBODY, Runs
-from twisted_p2p.core.shares import Part, Shares, is_over
+from twisted_p2p.core.shares import Part, Shares
 from twisted_p2p.interfaces import Entry, IMessageLog, Saved, Stream
 
+ROOM = 1024
+"""A full log makes room for its so many-th part at once, which is cheaper than for each bundle that comes."""
 _COMPACT = 1024
 
 
@@ -21,6 +23,7 @@ class _Lines:
     """The lines held of one stream; the first has seq `first` and lies at `start`, after slots already given up."""
 
     first: int
+    part: Part
     lines: list[bytes] = attrs.field(factory=list)
     numbers: list[int] = attrs.field(factory=list)
     """Of the entries that they are."""
@@ -98,22 +101,30 @@ class MemoryLog:
         """Keep `line`."""
         held = self._streams.get(stream)
         if held is None:
-            held = self._streams[stream] = _Lines(seq)
+            held = self._begin(stream, seq)
         elif seq != held.end:
             self._drop(stream)
-            held = self._streams[stream] = _Lines(seq)
+            held = self._begin(stream, seq)
+        size, part = len(line), held.part
         number = self._add(stream, seq, 0, now, replayed)
         held.lines.append(line)
         held.numbers.append(number)
-        self.size += len(line)
+        self.size += size
         self._count += 1
-        self._shares.add(stream, 1, len(line))
+        part.count += 1
+        part.size += size
+        if not part.has_grown:
+            self._shares.grew(part)
         if stream in self._spared:
             del self._spared[stream]
             self._drop_first(stream, held)
         if self._count > self.config.retention_count or self.size > self.config.retention_bytes:
             self.expire(now)
         return number
+
+    def _begin(self, stream: Stream, seq: int) -> _Lines:
+        held = self._streams[stream] = _Lines(seq, self._shares.enter(stream))
+        return held
 
     def skip(self, stream: Stream, first: int, last: int, now: float) -> int:
         """Keep that these were told as a gap."""
@@ -206,15 +217,20 @@ class MemoryLog:
         oldest = now - self.config.retention_age
         while self._arrivals and self._arrivals[self.first][0] < oldest:
             self._pass()
-        if self._is_full():
-            for _, part in self._shares.payers(self.config):
-                while is_over(part, self.config, self._is_many, self._is_big) and self._drop_eldest(part):
-                    pass
-        while self._arrivals and self._is_full():
-            self._pass()
-        while self._spared and self._is_full():
-            self._drop(next(iter(self._spared)))
+        count, size = self.config.retention_count, self.config.retention_bytes
+        if self._count > count or self.size > size:
+            self._make_room(count - count // ROOM, size - size // ROOM)
         return False
+
+    def _make_room(self, count: int, size: int) -> None:
+        """Drop until no more than so many bundles and bytes are held."""
+        for part in self._shares.payers(self.config):
+            while part.is_over(self.config, self._count > count, self.size > size) and self._drop_eldest(part):
+                pass
+        while self._arrivals and (self._count > count or self.size > size):
+            self._pass()
+        while self._spared and (self._count > count or self.size > size):
+            self._drop(next(iter(self._spared)))
 
     def _pass(self) -> None:
         """Drop the oldest entry, but spare the newest bundle of a stream."""
@@ -229,24 +245,15 @@ class MemoryLog:
 
     def _drop_eldest(self, part: Part) -> bool:
         """Drop the eldest bundle of an origin, but for the newest of each stream; whether there was any other."""
-        streams = [(stream, held) for stream in part.streams if (held := self._streams.get(stream)) is not None]
-        others = [(held.eldest, stream, held) for stream, held in streams if held.end - held.first > 1]
-        if not others:
-            return False
-        _, stream, held = min(others, key=lambda other: other[0])
-        self._drop_first(stream, held)
-        return True
-
-    def _is_full(self) -> bool:
-        return self._is_many or self._is_big
-
-    @property
-    def _is_many(self) -> bool:
-        return self._count > self.config.retention_count
-
-    @property
-    def _is_big(self) -> bool:
-        return self.size > self.config.retention_bytes
+        found = [
+            (held.eldest, stream)
+            for stream in part.streams
+            if len((held := self._streams[stream]).lines) - held.start > 1
+        ]
+        if found:
+            _, stream = min(found)
+            self._drop_first(stream, self._streams[stream])
+        return bool(found)
 
     def _drop(self, stream: Stream) -> None:
         """Drop what is held of a stream."""
@@ -274,9 +281,11 @@ class MemoryLog:
     def _dropped(self, stream: Stream, held: _Lines, size: int) -> None:
         self.size -= size
         self._count -= 1
-        self._shares.take(stream, 1, size)
+        held.part.count -= 1
+        held.part.size -= size
         if held.first == held.end:
             del self._streams[stream]
+            self._shares.leave(stream, held.part)
 
     def __len__(self) -> int:
         return self._count

@@ -14,7 +14,8 @@ from zope.interface import implementer
 
 from twisted_p2p.core.config import Config
 from twisted_p2p.core.runs import NOBODY
-from twisted_p2p.core.shares import Shares, is_over
+from twisted_p2p.core.shares import Part, Shares
+from twisted_p2p.core.streamlog import ROOM
 from twisted_p2p.errors import LogError
 from twisted_p2p.interfaces import Entry, IMessageLog, Saved, Stream
 from twisted_p2p.store import life, taken
@@ -25,8 +26,6 @@ SLICE = 2_000
 """Entries that one turn drops at most."""
 SLICE_BYTES = 1_048_576
 """Of what it drops; to drop a big bundle takes longer."""
-_ROOM = 1024
-"""A full log makes room for its so many-th part at once, which is cheaper than for each bundle that comes."""
 _PAGE = 10_000
 _StreamRow = tuple[str, int, int, int | None, int, int, int, int, int]
 _PeerRow = tuple[bytes, bytes | None, float]
@@ -36,6 +35,7 @@ _PeerRow = tuple[bytes, bytes | None, float]
 class _Held:
     """What is held of one stream: from `floor`, 0 where nothing is, up to before `next`."""
 
+    part: Part
     id: int
     position: int | None = None
     floor: int = 0
@@ -48,7 +48,7 @@ class _Held:
 
     def copy(self) -> _Held:
         """As it is now."""
-        return _Held(self.id, self.position, self.floor, self.next, self.newest, self.count, self.size)
+        return _Held(self.part, self.id, self.position, self.floor, self.next, self.newest, self.count, self.size)
 
 
 @attrs.define
@@ -92,8 +92,8 @@ class SqliteLog:
     What a turn appends is gathered, and written when somebody reads, or at its commit: one transaction a turn. After a
     hole what was held before it is served to nobody, but stays for the readers of `entries` until retention takes it.
     Retention by number and bytes comes with the commit; an origin that has more than its share pays first. Age and
-    shares spare the newest bundle of a stream: without it nobody could prove how far the stream went. Those that age has
-    spared lie before `first`.
+    shares spare the newest bundle of a stream: without it nobody could prove how far the stream went. Those that are
+    spared by age lie before `first`.
 
     With NORMAL a commit does not wait for the disk: after a power failure the newest turns may be missing, and `load`
     says so, until something is committed. One commit in some hundreds waits for a checkpoint. With FULL each one waits.
@@ -121,6 +121,8 @@ class SqliteLog:
     _next_id: int = 1
     _totals: _Totals = attrs.field(factory=_Totals)
     _shares: Shares = attrs.field(factory=Shares)
+    _has_runs: bool = True
+    """Whether there may be any of `taken`."""
     # What this turn has said.
     _rows: list[tuple[int, int, int, int, float, bool, bytes | None]] = attrs.field(factory=list)
     _peers: dict[str, tuple[bytes, bytes | None, float] | None] = attrs.field(factory=dict)
@@ -174,7 +176,8 @@ class SqliteLog:
         self._totals, self._committed = _totals_of(database), _totals_of(database)
         wanted = "SELECT origin, epoch, id, position, floor, next, newest, count, size FROM streams"
         for origin, epoch, *held in msgspec.convert(database.execute(wanted).fetchall(), list[_StreamRow]):
-            self._put((origin, epoch), _Held(*held))  # type: ignore[arg-type]  # position alone may be None
+            stream = (origin, epoch)
+            self._put(stream, _Held(self._shares.enter(stream), *held))  # type: ignore[arg-type]  # position alone may be None
         self._next_id = max(self._names, default=0) + 1
 
     def _saved(self, database: sqlite3.Connection) -> Saved:
@@ -206,6 +209,7 @@ class SqliteLog:
         self._streams.clear()
         self._names.clear()
         self._shares.clear()
+        self._has_runs = True
         self._end_turn()
 
     # --- turns
@@ -247,7 +251,7 @@ class SqliteLog:
         if stream not in self._before:
             self._before[stream] = None if held is None else held.copy()
         if held is None:
-            held = _Held(self._next_id)
+            held = _Held(self._shares.enter(stream), self._next_id)
             self._put(stream, held)
             self._next_id += 1
         return held
@@ -256,15 +260,20 @@ class SqliteLog:
         """This is what is held of a stream."""
         self._streams[stream] = held
         self._names[held.id] = stream
-        if held.count:
-            self._shares.add(stream, held.count, held.size)
+        self._grow(held.part, held.count, held.size)
 
     def _remove(self, stream: Stream) -> None:
         """Nothing is known of a stream."""
         held = self._streams.pop(stream)
         del self._names[held.id]
-        if held.count:
-            self._shares.take(stream, held.count, held.size)
+        self._grow(held.part, -held.count, -held.size)
+        self._shares.leave(stream, held.part)
+
+    def _grow(self, part: Part, count: int, size: int) -> None:
+        part.count += count
+        part.size += size
+        if not part.has_grown:
+            self._shares.grew(part)
 
     def _name(self, stream: int) -> Stream:
         """The stream that has this id in the file."""
@@ -337,8 +346,10 @@ class SqliteLog:
             if stream in self._streams:
                 self._remove(stream)
             if before is not None:
+                before.part = self._shares.enter(stream)
                 self._put(stream, before)
         self._totals = self._committed.copy()
+        self._has_runs = True
         self._end_turn()
 
     def _undo(self, database: sqlite3.Connection) -> None:
@@ -368,7 +379,7 @@ class SqliteLog:
         held.size += len(line)
         self._totals.count += 1
         self._totals.size += len(line)
-        self._shares.add(stream, 1, len(line))
+        self._grow(held.part, 1, len(line))
         return held.newest
 
     def skip(self, stream: Stream, first: int, last: int, now: float) -> int:
@@ -478,20 +489,22 @@ class SqliteLog:
         oldest = now - self.config.retention_age
         count, size = self.config.retention_count, self.config.retention_bytes
         if self._is_full():
-            count, size = count - count // _ROOM, size - size // _ROOM
+            count, size = count - count // ROOM, size - size // ROOM
         totals, first = self._totals, self._totals.first
-        part = _Slice(totals.size - SLICE_BYTES)
-        is_more = (
-            self._expire_oldest(part, lambda arrived: arrived < oldest)
-            or self._expire_shares(part, count, size)
-            or self._expire_oldest(part, lambda arrived: totals.count > count or totals.size > size)
+        portion = _Slice(totals.size - SLICE_BYTES)
+        is_more = False
+        if payers := self._shares.payers(self.config) if self._is_full() else []:
+            is_more = self._expire_oldest(portion, lambda arrived: arrived < oldest) or self._expire_shares(
+                portion, payers, count, size
+            )
+        is_more = is_more or self._expire_oldest(
+            portion, lambda arrived: arrived < oldest or totals.count > count or totals.size > size
         )
-        if totals.first > first:
-            with self._writing() as database:
-                totals.first = taken.pass_front(database, totals.first)
+        if totals.first > first and self._has_runs:
+            self._pass_runs()
         return is_more or (self._is_full() and self._expire_spared())
 
-    def _expire_oldest(self, part: _Slice, is_due: Callable[[float], bool]) -> bool:
+    def _expire_oldest(self, portion: _Slice, is_due: Callable[[float], bool]) -> bool:
         """Drop the oldest arrivals as long as they are due; whether some are that this turn may not drop."""
         dropped: list[tuple[int]] = []
         is_more = False
@@ -502,7 +515,7 @@ class SqliteLog:
                 for number, name, seq, arrived, length in rows:
                     if not is_due(arrived):
                         break
-                    is_more = part.is_used_up(self._totals.size)
+                    is_more = portion.is_used_up(self._totals.size)
                     if is_more:
                         break
                     self._totals.first = number + 1
@@ -513,22 +526,20 @@ class SqliteLog:
         self._delete(dropped)
         return is_more
 
-    def _expire_shares(self, part: _Slice, count: int, size: int) -> bool:
+    def _expire_shares(self, portion: _Slice, payers: list[Part], count: int, size: int) -> bool:
         """Drop the eldest bundles of those who have more than their share; as `_expire_oldest`."""
         totals = self._totals
-        if totals.count <= count and totals.size <= size:
-            return False
         dropped: list[tuple[int, Stream, int]] = []
         is_more = False
         with self._reading() as database:
-            for _, payer in self._shares.payers(self.config):
+            for payer in payers:
                 with contextlib.closing(self._eldest(database, payer.streams)) as rows:
                     for number, stream, seq, length in rows:
-                        if not is_over(payer, self.config, totals.count > count, totals.size > size):
+                        if not payer.is_over(self.config, totals.count > count, totals.size > size):
                             break
                         if self._is_newest(stream, number):
                             continue
-                        is_more = part.is_used_up(totals.size)
+                        is_more = portion.is_used_up(totals.size)
                         if is_more:
                             break
                         dropped.append((number, stream, seq))
@@ -537,21 +548,26 @@ class SqliteLog:
             self._delete([(number,) for number, _, _ in dropped])
             with self._writing() as database:
                 taken.add(database, sorted(dropped), lambda stream: self._streams[stream].id, self._name)
-                totals.first = taken.pass_front(database, totals.first)
+            self._pass_runs()
         return is_more
+
+    def _pass_runs(self) -> None:
+        """What was taken before the first entry that is left is gone like all before it."""
+        with self._writing() as database:
+            self._totals.first = taken.pass_front(database, self._totals.first)
+            self._has_runs = taken.is_any(database)
 
     def _eldest(
         self, database: sqlite3.Connection, streams: Iterable[Stream]
-    ) -> Iterator[tuple[int, Stream, int, int]]:
+    ) -> Generator[tuple[int, Stream, int, int], None, None]:
         """The bundles of some streams, in the order of their arrival."""
         wanted = "SELECT number, seq, length(line) FROM entries WHERE stream = ? AND last = 0 ORDER BY seq"
         with contextlib.ExitStack() as open_ones:
             found = []
             for stream in streams:
-                if stream in self._streams:
-                    rows = database.execute(wanted, (self._streams[stream].id,))
-                    open_ones.enter_context(contextlib.closing(rows))
-                    found.append(_named(rows, stream))
+                rows = database.execute(wanted, (self._streams[stream].id,))
+                open_ones.enter_context(contextlib.closing(rows))
+                found.append(_named(rows, stream))
             yield from heapq.merge(*found)
 
     def _is_newest(self, stream: Stream, number: int) -> bool:
@@ -565,7 +581,7 @@ class SqliteLog:
         if held.floor == seq:
             held.floor += 1
         if length is not None:
-            self._lose(stream, held, 1, length)
+            self._lose(held, 1, length)
 
     def _delete(self, numbers: list[tuple[int]]) -> None:
         if numbers:
@@ -584,7 +600,7 @@ class SqliteLog:
                 stream = self._name(name)
                 held = self._touch(stream)
                 held.floor = 0
-                self._lose(stream, held, 1, size)
+                self._lose(held, 1, size)
                 database.execute("DELETE FROM entries WHERE number = ?", (number,))
         return bool(rows) and self._is_full()
 
@@ -600,16 +616,16 @@ class SqliteLog:
             f"SELECT count(line), coalesce(sum(length(line)), 0) FROM entries WHERE {which}", values
         ).fetchone()
         database.execute(f"DELETE FROM entries WHERE {which}", values)
-        self._lose(stream, self._touch(stream), count, size)
+        self._lose(self._touch(stream), count, size)
 
-    def _lose(self, stream: Stream, held: _Held, count: int, size: int) -> None:
+    def _lose(self, held: _Held, count: int, size: int) -> None:
         """The file has so many bundles of a stream fewer, and bytes."""
         held.count -= count
         held.size -= size
         self._totals.count -= count
         self._totals.size -= size
-        if count:
-            self._shares.take(stream, count, size)
+        held.part.count -= count
+        held.part.size -= size
 
     def _is_full(self) -> bool:
         return self._totals.count > self.config.retention_count or self._totals.size > self.config.retention_bytes

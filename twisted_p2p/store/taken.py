@@ -1,4 +1,4 @@
-"""What a log has dropped while it keeps elder entries, in its file: the runs of `core.runs`, with streams by their ids."""
+"""What a log has dropped while it keeps elder entries, in its file: `core.runs`, with streams by their ids."""
 
 from __future__ import annotations
 
@@ -49,6 +49,11 @@ def pass_front(database: sqlite3.Connection, first: int) -> int:
     database.execute("DELETE FROM runs WHERE last = ?", (found[1],))
     passed: int = found[1] + 1
     return passed
+
+
+def is_any(database: sqlite3.Connection) -> bool:
+    """Whether there are any."""
+    return database.execute("SELECT 1 FROM runs LIMIT 1").fetchone() is not None
 
 
 def forget(database: sqlite3.Connection, stream: int) -> None:
