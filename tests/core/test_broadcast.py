@@ -113,7 +113,7 @@ class PassedOnTests(SpreadCase):
             self.assertEqual(seqs, sorted(set(seqs)))
             furthest = max((seq for seq, link in zip(order, links, strict=True) if link == number), default=0)
             self.assertEqual({*seqs, *range(1, furthest + 1)}, {1, 2, 3, 4, 5, 6})
-        self.assertEqual(self.stage.core.spread.early_count, 0)
+        self.assertEqual(self.stage.core.spread.early.count, 0)
 
 
 class RefusedTests(SpreadCase):
@@ -131,7 +131,7 @@ class RefusedTests(SpreadCase):
         """What is held back already is not checked again."""
         self.to_alice.send_lines(self.alice.bundle(3))
         self.to_bob.send_lines(self.alice.bundle(3))
-        self.assertEqual((self.checks, self.stage.core.spread.early_count), (1, 1))
+        self.assertEqual((self.checks, self.stage.core.spread.early.count), (1, 1))
 
     def test_replayed_after_retention(self) -> None:
         """A bundle that the log no longer holds is not handed over again."""
@@ -166,7 +166,7 @@ class RefusedTests(SpreadCase):
         """A forged bundle that lies ahead is not held back, either."""
         self.to_bob.send_lines(self.alice.bundle(2, "false").replace(b"false", b"wrong"))
         self.assertIsNotNone(self.to_bob.ended)
-        self.assertEqual(self.stage.core.spread.early_count, 0)
+        self.assertEqual(self.stage.core.spread.early.count, 0)
 
     def test_signed_for_another_place(self) -> None:
         """A signature counts for one network, origin, epoch and seq."""
@@ -327,17 +327,17 @@ class EarlyTests(SpreadCase):
     def test_held_and_released(self) -> None:
         """An early bundle waits; as soon as its elders come all go on, in order."""
         self.to_alice.send_lines(self.alice.bundle(3), self.alice.bundle(2))
-        self.assertEqual((self.stage.seqs(self.alice.stream), self.stage.core.spread.early_count), ([], 2))
+        self.assertEqual((self.stage.seqs(self.alice.stream), self.stage.core.spread.early.count), ([], 2))
         self.assertEqual(self.to_carol.take_seqs(), [])
         self.to_bob.send_lines(self.alice.bundle(1))
-        self.assertEqual((self.stage.seqs(self.alice.stream), self.stage.core.spread.early_count), ([1, 2, 3], 0))
+        self.assertEqual((self.stage.seqs(self.alice.stream), self.stage.core.spread.early.count), ([1, 2, 3], 0))
         self.assertEqual(self.to_carol.take_seqs(), [1, 2, 3])
 
     def test_a_hole_stays(self) -> None:
         """Only what is without a hole is handed over."""
         self.to_alice.send_lines(self.alice.bundle(2), self.alice.bundle(4))
         self.to_bob.send_lines(self.alice.bundle(1))
-        self.assertEqual((self.stage.seqs(self.alice.stream), self.stage.core.spread.early_count), ([1, 2], 1))
+        self.assertEqual((self.stage.seqs(self.alice.stream), self.stage.core.spread.early.count), ([1, 2], 1))
 
     def test_other_streams_go_on(self) -> None:
         """A hole in one stream holds up no other."""
@@ -348,7 +348,7 @@ class EarlyTests(SpreadCase):
         """Over the bound early bundles are dropped; they are asked for again, and none is lost."""
         self.begin(attrs.evolve(LAN, early_max=2))
         self.to_alice.send_lines(*(self.alice.bundle(seq) for seq in (4, 3, 2)))
-        self.assertEqual((self.stage.core.spread.early_count, self.stage.counts["early_dropped"]), (2, 1))
+        self.assertEqual((self.stage.core.spread.early.count, self.stage.counts["early_dropped"]), (2, 1))
         self.to_bob.send_lines(self.alice.bundle(1))
         self.assertEqual(self.stage.seqs(self.alice.stream), [1])
         self.stage.pass_time(1.5 * LAN.graft_timeout + 0.01)
@@ -361,9 +361,9 @@ class EarlyTests(SpreadCase):
         size = len(self.alice.bundle(2))
         self.begin(attrs.evolve(LAN, early_bytes=2 * size))
         self.to_alice.send_lines(self.alice.bundle(2), self.bob.bundle(2), self.carol.bundle(2))
-        self.assertEqual((self.stage.core.spread.early_count, self.stage.counts["early_dropped"]), (2, 1))
+        self.assertEqual((self.stage.core.spread.early.count, self.stage.counts["early_dropped"]), (2, 1))
         self.to_alice.send_lines(self.bob.bundle(1), self.carol.bundle(2))
-        self.assertEqual((self.stage.core.spread.early_count, self.stage.counts["early_dropped"]), (2, 1))
+        self.assertEqual((self.stage.core.spread.early.count, self.stage.counts["early_dropped"]), (2, 1))
 
 
 class PublishTests(SpreadCase):

@@ -225,7 +225,7 @@ class GapTests(CatchUpCase):
         self.answer_for(10, (self.one, 3), (self.two, 3))
         self.assertEqual(self.stage.gaps, [Gap(*STREAM, 1, 2)])
         self.assertEqual(self.stage.seqs(STREAM), [3, 4])
-        self.assertEqual((self.wants, self.stage.core.spread.early_count), (0, 0))
+        self.assertEqual((self.wants, self.stage.core.spread.early.count), (0, 0))
 
     def test_lowest_floor(self) -> None:
         """The gap is no longer than it must be: the lowest floor of all counts."""

@@ -137,8 +137,8 @@ class AnythingTests(SynchronousTestCase):
         self.assertEqual(list(core.spread.flows), [link.id for link in self.by_age(stage)])
         self.assertLessEqual(len(core.membership.entries), config.max_peers)
         self.assertLessEqual(len(core.positions), config.max_streams + 1)
-        self.assertLessEqual(core.spread.early_count, config.early_max)
-        self.assertEqual(core.spread.early_count, sum(map(len, core.spread._early.values())))
+        self.assertLessEqual(core.spread.early.count, config.early_max)
+        self.assertEqual(core.spread.early.count, sum(map(len, core.spread.early.streams.values())))
         self.assertLessEqual(len(stage.log), config.retention_count)
         for line in stage.lines.values():
             if line.ended is None:
@@ -203,7 +203,7 @@ class AnythingTests(SynchronousTestCase):
             stage.pass_time(0.5)
         core = stage.core
         self.assertEqual((core.links.by_id, core.overlay.active, core.spread.flows), ({}, {}, {}))
-        self.assertEqual((core.catchup.wants, core.spread.early_count), ({}, 0))
+        self.assertEqual((core.catchup.wants, core.spread.early.count), ({}, 0))
         self.assertLess(len(core.turn.timers), 12)
 
 

@@ -260,7 +260,7 @@ class BrokenTests(SynchronousTestCase):
         core, stream = self.victim.core, self.speaker.core.spread.own
         flow = next(iter(core.spread.flows.values()))
         core.catchup.wants[stream] = Want(0.0)
-        core.spread.early_count = 1
+        core.spread.early.count = 1
         flow.owed[stream] = None
         flow.cursor[stream] = 1
         flow.live = False

@@ -16,6 +16,7 @@ import attrs
 
 from twisted_p2p.core import wire
 from twisted_p2p.core.actions import Bundle, Fork, Gap, Reason
+from twisted_p2p.core.early import Early
 from twisted_p2p.core.link import Link
 from twisted_p2p.core.links import Links
 from twisted_p2p.core.positions import Positions
@@ -51,9 +52,6 @@ class Flow:
 
 _REPLAY = "replay "
 """Before a stream's origin and epoch, under which the log keeps up to where it is replayed."""
-
-Held = dict[int, tuple[Broadcast, bytes]]
-"""Bundles of one stream that arrived before their elders, by seq."""
 
 
 @attrs.define(eq=False)
@@ -93,9 +91,7 @@ class Spread:
     _forked: dict[Stream, None] = attrs.field(factory=dict)
     """Streams of which a fork was told."""
     flows: dict[int, Flow] = attrs.field(factory=dict)
-    _early: dict[Stream, Held] = attrs.field(factory=dict)
-    early_count: int = 0
-    _early_bytes: int = 0
+    early: Early = attrs.field(default=attrs.Factory(lambda spread: Early(spread.turn), takes_self=True))
     _pump: Timer | None = None
 
     @property
@@ -201,10 +197,10 @@ class Spread:
         position = self.positions.of(stream)
         if flow.cursor and flow.cursor.get(stream, seq + 1) <= seq:
             flow.cursor[stream] = seq + 1
-        early = self._early.get(stream)
+        early = self.early.streams.get(stream)
         if seq < position or (early is not None and seq in early):
             self.turn.counts["duplicate"] += 1
-            held = self.log.read(stream, seq, 1) if seq < position or early is None else [early[seq][1]]
+            held = self.log.read(stream, seq, 1) if seq < position or early is None else [early[seq].line]
             if held and held[0] != line:
                 self._differs(link, frame, line, held[0])
             elif seq < position:
@@ -224,14 +220,14 @@ class Spread:
         if seq > position:
             if flow.eager and (self.positions.knows(stream) or len(flow.cursor) < self.turn.config.max_streams):
                 flow.cursor.setdefault(stream, seq + 1)
-            self._hold(stream, frame, line)
+            self.early.add(link.id, frame, line)
             self.on_early(link, stream, seq)
             return
         if position == 1 and not self.positions.knows(stream):
             self.speakers.begins(stream[0], link.peer)
         self._accept(link, stream, seq, line, frame)
         if early is not None:
-            self._release(stream, early)
+            self._release(stream)
 
     def _is_signed(self, link: Link, frame: Broadcast, line: bytes) -> bool:
         """Whether its origin has signed these very bytes; if not, the link is ended."""
@@ -322,42 +318,12 @@ class Spread:
         if flow.live:
             self.owe(flow, stream)
 
-    def _hold(self, stream: Stream, frame: Broadcast, line: bytes) -> None:
-        config = self.turn.config
-        if self.early_count >= config.early_max or self._early_bytes + len(line) > config.early_bytes:
-            self.turn.counts["early_dropped"] += 1
-            return
-        self._early.setdefault(stream, {})[frame.seq] = (frame, line)
-        self.early_count += 1
-        self._early_bytes += len(line)
-
-    def _release(self, stream: Stream, early: Held) -> None:
+    def _release(self, stream: Stream) -> None:
         """Take what was held back and is due now; what has become stale is dropped."""
-        while early:
-            seq = min(early)
-            position = self.positions.of(stream)
-            if seq > position:
-                return
-            frame, line = self._unhold(early, seq)
-            if seq == position:
-                self._accept(None, stream, seq, line, frame)
-        self._early.pop(stream, None)
-
-    def _unhold(self, early: Held, seq: int) -> tuple[Broadcast, bytes]:
-        held = early.pop(seq)
-        self.early_count -= 1
-        self._early_bytes -= len(held[1])
-        return held
-
-    def earliest(self, stream: Stream) -> int | None:
-        """The lowest seq that is held back of a stream."""
-        return min(self._early.get(stream, ()), default=None)
-
-    def drop_early(self, stream: Stream) -> None:
-        """Nobody has the elders of what is held back of this stream."""
-        early = self._early.pop(stream, {})
-        for seq in list(early):
-            self._unhold(early, seq)
+        while (seq := self.early.earliest(stream)) is not None and seq <= self.positions.of(stream):
+            held = self.early.take(stream, seq)
+            if seq == self.positions.of(stream):
+                self._accept(None, stream, seq, held.line, held.frame)
 
     # --- serving a link from the log
 
@@ -432,9 +398,7 @@ class Spread:
     def begin_at(self, stream: Stream, position: int) -> None:
         """A stream begins there for us; what was held back before that is of no use."""
         self.positions.move(stream, position)
-        early = self._early.get(stream)
-        if early is not None:
-            self._release(stream, early)
+        self._release(stream)
 
     def begin_replayed(self, stream: Stream, first: int, position: int) -> None:
         """A stream begins at `first`, and what is before `position` was broadcast before our join."""

@@ -264,7 +264,7 @@ class CatchUp:
         goes on. A word about our own one is never a proof.
         """
         first, number = min(floors)
-        held = self.spread.earliest(stream)
+        held = self.spread.early.earliest(stream)
         if held is not None and held <= first:
             self._skip(stream, held)
         elif first < want.ahead.get(number, 0):
@@ -292,7 +292,7 @@ class CatchUp:
         self.promises.kept(link, stream)
         self.behind(link, stream, seq + 1, patient=True)
         if stream not in self.wants:
-            self.spread.drop_early(stream)
+            self.spread.early.drop(stream)
 
     def ends_gap(self, stream: Stream, seq: int) -> bool:
         """Whether this bundle is the one that proves that a stream goes on after a gap; the gap is told, then."""
@@ -310,7 +310,7 @@ class CatchUp:
     def _give_up(self, stream: Stream) -> None:
         """Nobody that we are linked with has more."""
         self._drop(stream)
-        self.spread.drop_early(stream)
+        self.spread.early.drop(stream)
 
     def _drop(self, stream: Stream) -> None:
         number = self.wants.pop(stream).raised_by

@@ -305,7 +305,7 @@ def nothing_left(world: World, members: Sequence[SimPeer]) -> Violations:
         core = peer.core
         flows = list(core.spread.flows.values())
         left: list[tuple[str, int]] = [
-            ("early bundles", core.spread.early_count),
+            ("early bundles", core.spread.early.count),
             ("streams that it wants", sum(not lies(stream) for stream in core.catchup.wants)),
             ("streams that it owes", sum(len(flow.owed) for flow in flows)),
             ("streams on which a link is not level", sum(not lies(stream) for flow in flows for stream in flow.cursor)),

@@ -396,6 +396,21 @@ def quiet_origin_and_newcomer(world: World, peers: int) -> float:
 
 
 @scenario
+def flood_while_away(world: World, peers: int) -> float:
+    """A peer is down while the others say a little, and one so much that every log is full three times over."""
+    world.config = attrs.evolve(world.config, retention_count=20 * peers)
+    members = build(world, peers)
+    flooder, away = world.rng.sample(members[1:], 2)
+    away.kill()
+    for _ in range(3):
+        say([peer for peer in members if peer is not flooder])
+        say([flooder], 20 * peers)
+        world.run(5)
+    away.restart()
+    return 60
+
+
+@scenario
 def equal_texts(world: World, peers: int) -> float:
     """Two peers say the same text two thousand times each, alone and many at once."""
     members = build(world, peers)
