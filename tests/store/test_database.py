@@ -3,9 +3,10 @@
 import sqlite3
 from pathlib import Path
 
+import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.store.test_logs import MUCH, A
+from tests.store.test_logs import MUCH, A, B
 from twisted_p2p.core.config import LAN
 from twisted_p2p.errors import LogError
 from twisted_p2p.interfaces import Entry
@@ -47,6 +48,28 @@ class VersionTests(SynchronousTestCase):
         self.assertEqual(list(log.entries(0, MUCH)), [Entry(5, A, 7, b"line", 0, True)])
         self.assertEqual((log.append(A, 8, b"8", 2.0), list(log.read(A, 7, MUCH))), (6, [b"line", b"8"]))
         log.commit()
+        self.assertEqual(self.version(), len(STEPS))
+
+    def test_without_shares(self) -> None:
+        """A log of the version before there were shares knows how much each origin has, with what is before a hole."""
+        self.database.executescript(
+            f"""
+            BEGIN; {STEPS[1]} PRAGMA user_version = 2; COMMIT;
+            INSERT INTO streams VALUES (2, '{B[0]}', {B[1]}, 9, 8, 9, 9), (3, '{B[0]}', 5, 1, 0, 0, 0);
+            INSERT INTO entries VALUES (6, 2, 1, 0, 1.5, 0, x'6262'), (7, 2, 2, 5, 1.5, 0, NULL),
+                (8, 2, 6, 0, 1.5, 0, x'62'), (9, 2, 8, 0, 1.5, 0, x'626262');
+            UPDATE state SET last = 9, count = 4, size = 10;
+            """
+        )
+        log = SqliteLog(self.path, attrs.evolve(LAN, retention_count=4))
+        log.load()
+        self.addCleanup(log.close)
+        found = {stream: (held.count, held.size) for stream, held in log._streams.items()}
+        self.assertEqual(found, {A: (1, 4), B: (3, 6), (B[0], 5): (0, 0)})
+        log.append(A, 8, b"8", 2.0)
+        log.commit()
+        self.assertEqual([entry.number for entry in log.entries(0, MUCH)], [5, 6, 7, 8, 9, 10])
+        self.assertEqual(log.entries(0, MUCH)[1], Entry(6, B, 1, None, 1))
         self.assertEqual(self.version(), len(STEPS))
 
     def test_newer(self) -> None:

@@ -18,6 +18,7 @@ from tests.store.test_logs import MUCH, A, B, filled, seqs, told
 from twisted_p2p.core.config import LAN, Config
 from twisted_p2p.core.streamlog import ROOM
 from twisted_p2p.errors import LogError
+from twisted_p2p.interfaces import Entry
 from twisted_p2p.store.life import JUMP
 from twisted_p2p.store.sqlitelog import SLICE, SLICE_BYTES, SqliteLog
 
@@ -288,6 +289,69 @@ class RetentionTests(Case):
         log.commit()
         self.assertFalse(log.expire(50.0))
         self.assertEqual(log.floor(A), SLICE + 1)
+
+    def test_slices_of_a_share(self) -> None:
+        """Of who has too much so many bundles are dropped at a time, too; the next life goes on with it."""
+        log = filled(self.opened(), A, 1, 3)
+        for seq in range(1, 2 * SLICE + 101):
+            log.append(B, seq, b"x", 0.0)
+        log.commit()
+        log.config = config = attrs.evolve(LAN, retention_count=100)
+        log.keep("epoch", 1)
+        log.commit()
+        self.assertEqual((log.floor(A), log.floor(B), len(log)), (1, SLICE + 1, SLICE + 103))
+        self.assertEqual(log.entries(3, MUCH)[0], Entry(SLICE + 3, B, 1, None, SLICE))
+        log.close()
+        log = self.opened(config)
+        self.assertTrue(log.expire(0.0))
+        self.assertEqual(log.floor(B), 2 * SLICE + 1)
+        log.rollback()
+        self.assertEqual((log.floor(B), len(log)), (SLICE + 1, SLICE + 103))
+        self.assertTrue(log.expire(0.0))
+        self.assertFalse(log.expire(0.0))
+        log.commit()
+        self.assertEqual((log.floor(A), log.floor(B), len(log)), (1, 2 * SLICE + 4, 100))
+        self.assertEqual(log.entries(3, MUCH)[0], Entry(2 * SLICE + 6, B, 1, None, 2 * SLICE + 3))
+
+    def test_share_of_big_bundles(self) -> None:
+        """Of big bundles fewer are dropped at a time."""
+        line = bytes(SLICE_BYTES // 8)
+        log = filled(self.opened(), A, 1, 3)
+        for seq in range(1, 21):
+            log.append(B, seq, line, 0.0)
+        log.commit()
+        log.config = attrs.evolve(LAN, retention_bytes=2 * len(line))
+        self.assertTrue(log.expire(0.0))
+        self.assertEqual((log.floor(A), log.floor(B)), (1, 9))
+
+    def test_before_a_hole_pays(self) -> None:
+        """What an origin has before a hole counts and pays, though nobody is served it."""
+        log = filled(self.opened(attrs.evolve(LAN, retention_count=6)), A, 1, 2)
+        filled(filled(log, B, 1, 3), B, 10, 11)
+        self.assertEqual((log.floor(B), told(log)), (10, [(1, 1), (2, 2), (3, 1), (4, 2), (5, 3), (6, 10), (7, 11)]))
+        self.assertEqual((log.entries(2, MUCH)[0], len(log)), (Entry(3, B, 1, None, 1), 6))
+
+    def test_shares_after_a_kill(self) -> None:
+        """Who has how much, and what was taken, is known after kill -9, as it was committed."""
+        self.run_program(
+            "import attrs; log.config = attrs.evolve(LAN, retention_count=8); log.load()\n"
+            "filled(filled(log, A, 1, 3), B, 1, 9); log.append(B, 10, b'10', 0.0)\n"
+            "log.expire(0.0); log.entries(0, 1 << 20); os.kill(os.getpid(), signal.SIGKILL)"
+        )
+        log = self.opened(attrs.evolve(LAN, retention_count=8))
+        self.assertEqual((log.floor(A), log.floor(B), len(log)), (1, 5, 8))
+        self.assertEqual(log.entries(3, MUCH)[0], Entry(7, B, 1, None, 4))
+        filled(log, B, 10, 10)
+        self.assertEqual((log.floor(A), log.floor(B), len(log)), (1, 6, 8))
+
+    def test_taken_of_a_forgotten_stream(self) -> None:
+        """What was taken of a stream that is forgotten is told without its name."""
+        log = filled(self.opened(attrs.evolve(LAN, retention_count=4)), A, 1, 1)
+        filled(filled(log, B, 1, 6), A, 2, 2)
+        self.assertEqual(log.entries(1, MUCH)[0], Entry(5, B, 1, None, 4))
+        log.forget(B)
+        log.commit()
+        self.assertEqual([*log.entries(1, MUCH)], [Entry(5, ("", 0), 2, None, 5), Entry(8, A, 2, b".........2")])
 
     def test_spared_in_the_next_life(self) -> None:
         """What age has spared is served in the next life, and makes place there, too."""
