@@ -332,7 +332,7 @@ class MissingTests(ReaderCase):
         self.assertEqual(self.take(taking.reader.cursor).items, [])
 
     def test_flood(self) -> None:
-        """A flood takes only from itself, and a reader that lags is told what of it: not twice, and none of our own."""
+        """A flood takes only from itself, and a reader that lags is told what of it: of our own nothing."""
         self.begin(attrs.evolve(LAN, retention_count=8))
         self.say(*"ab")
         [a, b] = self.take(0).items
@@ -342,7 +342,15 @@ class MissingTests(ReaderCase):
         cursor = self.take(b.cursor).items[0].cursor
         self.say(*range(3, 20))
         stream = a.origin, a.epoch
-        self.assertEqual(self.take(cursor).items[0], Gap(*stream, 4, 17))
+        self.assertEqual(self.take(cursor).items[0], Gap(*stream, 4, 15))
+        self.assertEqual(values(self.take(0).items), [(3, 15), *range(13, 20)])
+        self.assertEqual(self.take(self.take(cursor).items[0].cursor).items[0].message, 13)
+        taking = self.take(cursor)
+        for number in range(20):
+            self.two.broadcast(number)
+            self.world.run(1)
+        self.assertEqual(values(taking.items), [(4, 15), *range(13, 20)])
+        self.assertEqual(self.take(taking.reader.cursor).items, [])
 
     def test_not_held(self) -> None:
         """A bundle of which only the place is left is a gap of its stream, unless it was our own."""
