@@ -375,11 +375,15 @@ class SqliteLog:
             held.floor = seq
         held.next = seq + 1
         held.newest = self._add(held, seq, 0, line, now, replayed)
+        size, part, totals = len(line), held.part, self._totals
         held.count += 1
-        held.size += len(line)
-        self._totals.count += 1
-        self._totals.size += len(line)
-        self._grow(held.part, 1, len(line))
+        held.size += size
+        part.count += 1
+        part.size += size
+        totals.count += 1
+        totals.size += size
+        if not part.has_grown:
+            self._shares.grew(part)
         return held.newest
 
     def skip(self, stream: Stream, first: int, last: int, now: float) -> int:
@@ -520,9 +524,8 @@ class SqliteLog:
                         break
                     self._totals.first = number + 1
                     stream = self._name(name)
-                    if not self._is_newest(stream, number):
+                    if self._pass(stream, number, seq, length):
                         dropped.append((number,))
-                        self._pass(stream, seq, length)
         self._delete(dropped)
         return is_more
 
@@ -537,13 +540,11 @@ class SqliteLog:
                     for number, stream, seq, length in rows:
                         if not payer.is_over(self.config, totals.count > count, totals.size > size):
                             break
-                        if self._is_newest(stream, number):
-                            continue
                         is_more = portion.is_used_up(totals.size)
                         if is_more:
                             break
-                        dropped.append((number, stream, seq))
-                        self._pass(stream, seq, length)
+                        if self._pass(stream, number, seq, length):
+                            dropped.append((number, stream, seq))
         if dropped:
             self._delete([(number,) for number, _, _ in dropped])
             with self._writing() as database:
@@ -570,18 +571,17 @@ class SqliteLog:
                 found.append(_named(rows, stream))
             yield from heapq.merge(*found)
 
-    def _is_newest(self, stream: Stream, number: int) -> bool:
-        """Whether an entry is what is spared of its stream."""
+    def _pass(self, stream: Stream, number: int, seq: int, length: int | None) -> bool:
+        """Whether an entry goes, since it is not the newest bundle of its stream. The stream then begins after it."""
         held = self._streams[stream]
-        return held.floor > 0 and held.newest == number
-
-    def _pass(self, stream: Stream, seq: int, length: int | None) -> None:
-        """An entry goes. Its stream then begins after it."""
+        if held.floor and held.newest == number:
+            return False
         held = self._touch(stream)
         if held.floor == seq:
             held.floor += 1
         if length is not None:
             self._lose(held, 1, length)
+        return True
 
     def _delete(self, numbers: list[tuple[int]]) -> None:
         if numbers:
