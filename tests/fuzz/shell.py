@@ -274,9 +274,9 @@ class Shell:
             assert origin == OWN or len(streams) <= config.max_epochs
         assert len(self.core.membership.entries) <= (config.max_known + 1 if config.max_known else config.max_peers)
         assert len(self.core.catchup.wants) <= config.max_wants
-        held = [*spread._early.values()]
-        assert sum(map(len, held)) == spread.early_count <= config.early_max
-        assert spread._early_bytes <= config.early_bytes
+        held = [*spread.early.streams.values()]
+        assert sum(map(len, held)) == spread.early.count <= config.early_max
+        assert spread.early.size <= config.early_bytes
         assert sum(link.purpose is Purpose.INBOUND for link in self.core.links.by_id.values()) <= config.max_links
         assert len(self.log) <= config.retention_count + config.max_streams
 

@@ -140,7 +140,7 @@ def _spent(peer: SimPeer) -> Counter[str]:
 def _held(peer: SimPeer) -> dict[str, int]:
     core = peer.core
     return {
-        "early bundles": core.spread.early_count,
+        "early bundles": core.spread.early.count,
         "wants": len(core.catchup.wants),
         "peers": len(core.membership.entries),
         "streams": len(core.positions),
