@@ -408,6 +408,16 @@ class LatenessTests(TreeCase):
         self.to_bob.send_lines(self.alice.bundle(1))
         self.assertEqual(self.timeout, LAN.graft_timeout)
 
+    def test_asked_too_early(self) -> None:
+        """But if it then comes by itself, too, that says how long we should have waited."""
+        self.to_bob.send(wire.Frontier([(*self.alice.stream, 2)]))
+        self.stage.pass_time(1.5 * LAN.graft_timeout)
+        self.to_bob.send_lines(self.alice.bundle(1))
+        self.stage.pass_time(0.5 * LAN.graft_timeout)
+        for _ in range(2):
+            self.to_alice.send_lines(self.alice.bundle(1))
+            self.assertAlmostEqual(self.timeout, 3 * 2 * LAN.graft_timeout, 5)
+
     def test_stream_that_flows(self) -> None:
         """A stream that moves is not asked for, however far ahead the other end is."""
         self.to_bob.send(wire.Frontier([(*self.alice.stream, 100)]))

@@ -96,6 +96,8 @@ class CatchUp:
     """When each link last brought something that we wanted: it is not late with one stream while it serves others."""
     _grafted: dict[int, float] = attrs.field(factory=dict)
     """When each link was last made eager: what comes by it then is late because nobody had sent it before."""
+    _hasty: dict[Stream, tuple[int, float]] = attrs.field(factory=dict)
+    """The last questions: for which bundle of a stream, and since when we had been waiting for it."""
     _lost: dict[Stream, tuple[float, float]] = attrs.field(factory=dict)
     """Streams of which nobody was found to hold what we want: since when, and when last."""
     _raised: dict[int, dict[Stream, None]] = attrs.field(factory=dict)
@@ -174,6 +176,17 @@ class CatchUp:
         if not want.ahead:
             self._drop(stream)
 
+    def came_again(self, link: Link, stream: Stream, seq: int) -> None:
+        """A duplicate: if we had asked somebody else for that bundle, it would have come without that, too, but later.
+
+        The question was too early (as RFC 3522 finds retransmissions that were), and so would the next one be: each
+        makes one more link eager, and where many bundles wait to be read everything would soon come by all links.
+        """
+        asked, since = self._hasty.get(stream, (0, 0.0))
+        if seq == asked and self._grafted.get(link.id, since) <= since:
+            del self._hasty[stream]
+            self.lateness.measured(self.turn.now - since)
+
     def lost(self, link: Link) -> None:
         """A link is gone: ask another for what it was asked for."""
         self._served.pop(link.id, None)
@@ -217,6 +230,11 @@ class CatchUp:
         number = self.turn.rng.choice([number for number in fresh if number in self._asks] or fresh)
         if number in want.ahead:
             self.promises.asked(number, stream)
+        if not want.asked:
+            self._hasty.pop(stream, None)
+            if len(self._hasty) >= self.turn.config.page:
+                del self._hasty[next(iter(self._hasty))]
+            self._hasty[stream] = self.positions.of(stream), want.since
         want.source = number
         want.asked[number] = None
         want.deadline = self.turn.now + self.turn.config.graft_timeout
