@@ -409,14 +409,17 @@ class LatenessTests(TreeCase):
         self.assertEqual(self.timeout, LAN.graft_timeout)
 
     def test_asked_too_early(self) -> None:
-        """But if it then comes by itself, too, that says how long we should have waited."""
+        """But if it then comes by itself, too, that says how long we should have waited, and the link is given back."""
+        self.make_lazy(self.to_bob)
         self.to_bob.send(wire.Frontier([(*self.alice.stream, 2)]))
         self.stage.pass_time(1.5 * LAN.graft_timeout)
         self.to_bob.send_lines(self.alice.bundle(1))
         self.stage.pass_time(0.5 * LAN.graft_timeout)
-        for _ in range(2):
+        self.to_bob.take()
+        for again in range(2):
             self.to_alice.send_lines(self.alice.bundle(1))
             self.assertAlmostEqual(self.timeout, 3 * 2 * LAN.graft_timeout, 5)
+            self.assertEqual(len(self.to_bob.take_kind(wire.Prune)), 1 - again)
 
     def test_stream_that_flows(self) -> None:
         """A stream that moves is not asked for, however far ahead the other end is."""

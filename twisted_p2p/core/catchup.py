@@ -96,8 +96,8 @@ class CatchUp:
     """When each link last brought something that we wanted: it is not late with one stream while it serves others."""
     _grafted: dict[int, float] = attrs.field(factory=dict)
     """When each link was last made eager: what comes by it then is late because nobody had sent it before."""
-    _hasty: dict[Stream, tuple[int, float]] = attrs.field(factory=dict)
-    """The last questions: for which bundle of a stream, and since when we had been waiting for it."""
+    _hasty: dict[Stream, tuple[int, float, int]] = attrs.field(factory=dict)
+    """The last questions: for which bundle of a stream, since when we had been waiting for it, and on which link."""
     _lost: dict[Stream, tuple[float, float]] = attrs.field(factory=dict)
     """Streams of which nobody was found to hold what we want: since when, and when last."""
     _raised: dict[int, dict[Stream, None]] = attrs.field(factory=dict)
@@ -176,16 +176,19 @@ class CatchUp:
         if not want.ahead:
             self._drop(stream)
 
-    def came_again(self, link: Link, stream: Stream, seq: int) -> None:
-        """A duplicate: if we had asked somebody else for that bundle, it would have come without that, too, but later.
+    def came_again(self, link: Link, stream: Stream, seq: int) -> int | None:
+        """A duplicate: if we had asked another link for that bundle, it would have come without that, too, but later.
+        Which link that was, if so, and if it became eager by that.
 
         The question was too early (as RFC 3522 finds retransmissions that were), and so would the next one be: each
         makes one more link eager, and where many bundles wait to be read everything would soon come by all links.
         """
-        asked, since = self._hasty.get(stream, (0, 0.0))
-        if seq == asked and self._grafted.get(link.id, since) <= since:
-            del self._hasty[stream]
-            self.lateness.measured(self.turn.now - since)
+        asked, since, number = self._hasty.get(stream, (0, 0.0, 0))
+        if seq != asked or number == link.id or self._grafted.get(link.id, since) > since:
+            return None
+        del self._hasty[stream]
+        self.lateness.measured(self.turn.now - since)
+        return number if number in self._grafted and self._grafted[number] >= since else None
 
     def lost(self, link: Link) -> None:
         """A link is gone: ask another for what it was asked for."""
@@ -234,7 +237,7 @@ class CatchUp:
             self._hasty.pop(stream, None)
             if len(self._hasty) >= self.turn.config.page:
                 del self._hasty[next(iter(self._hasty))]
-            self._hasty[stream] = self.positions.of(stream), want.since
+            self._hasty[stream] = self.positions.of(stream), want.since, number
         want.source = number
         want.asked[number] = None
         want.deadline = self.turn.now + self.turn.config.graft_timeout

@@ -437,7 +437,9 @@ class PeerCore:
     def _duplicate(self, flow: Flow, stream: Stream, seq: int) -> None:
         self.promises.kept(flow.link, stream)
         self.tree.duplicate(flow, stream, seq)
-        self.catchup.came_again(flow.link, stream, seq)
+        needless = self.catchup.came_again(flow.link, stream, seq)
+        if needless is not None:
+            self.tree.give_back(needless)
 
     def _progressed(self, link: Link | None, stream: tuple[str, int], position: int) -> None:
         self.tree.accepted(link, stream, position - 1)

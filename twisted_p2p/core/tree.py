@@ -93,10 +93,19 @@ class Tree:
         """By now everybody has the same witness."""
         duplicates, self._duplicates = self._duplicates, {}
         for flow in duplicates.values():
-            if flow.eager and flow.link.id != self._parent and self._others(flow):
-                self._rest(flow)
-                self.turn.counts["pruned"] += 1
-                self.links.send(flow.link, wire.Prune(flow.grafts_heard))
+            self._prune_one(flow)
+
+    def _prune_one(self, flow: Flow) -> None:
+        if flow.eager and flow.link.id != self._parent and self._others(flow):
+            self._rest(flow)
+            self.turn.counts["pruned"] += 1
+            self.links.send(flow.link, wire.Prune(flow.grafts_heard))
+
+    def give_back(self, number: int) -> None:
+        """This link was made eager without need: the bundle for which it was has come by the tree as it was before."""
+        flow = self.spread.flows.get(number)
+        if flow is not None:
+            self._prune_one(flow)
 
     def pruned(self, link: Link, frame: wire.Prune) -> None:
         """The other end asks to be told only: refused on the link that brought our witness, or on our last one."""
