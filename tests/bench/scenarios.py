@@ -12,9 +12,8 @@ from tests.bench.network import Network, wait
 
 PUBLISHER = 1
 """Who publishes alone: not the genesis, which everybody joined through, and not the root of the bare relay's tree."""
-WARM = 50
-WARM_RATE = 20.0
-"""Messages, and a second, before anything is measured, by those who publish: the tree is found meanwhile."""
+WARM, WARM_SECONDS = 50, 2.5
+"""So many messages, for so long, before anything is measured, by those who publish: the tree is found meanwhile."""
 
 
 @attrs.frozen
@@ -36,7 +35,8 @@ class Load:
 
 def warm(network: Network, publishers: list[int]) -> None:
     """Let them publish a little, so that the tree is found."""
-    network.publish(dict.fromkeys(publishers, WARM), 100, 1, WARM_RATE)
+    count = max(2, WARM // len(publishers))
+    network.publish(dict.fromkeys(publishers, count), 100, 1, count / WARM_SECONDS)
 
 
 def one(network: Network, load: Load) -> dict[str, Any]:
