@@ -25,7 +25,7 @@ from typing import Any
 
 from tests.bench.meters import be_alone, machine
 from tests.bench.network import Network
-from tests.bench.report import Row, comparison, plot, tables
+from tests.bench.report import Row, comparison, plot, tables, write
 from tests.bench.scenarios import SCENARIOS, Load
 from tests.bench.systems import System
 
@@ -103,6 +103,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--idle", type=float, default=defaults.idle, help="seconds over which idle cost is measured")
     parser.add_argument("--folder", help="for the logs, on the disk to be measured")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all that was measured there, too")
+    parser.add_argument("--write", metavar="FILE:MARK", help="put the tables between these marks of a document")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="and a picture there")
     commands = parser.add_subparsers(metavar="compare")
     comparing = commands.add_parser("compare")
@@ -121,8 +122,10 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         systems = [System(name) for name in PARTS] if options.parts else options.systems
         rows = measure(options, systems)
-        print(tables(rows, BARE))
-        print(f"\n{options.peers} peers, commit {commit(ROOT)}, {machine()}")
+        text = f"{tables(rows, BARE)}\n\n{options.peers} peers, commit {commit(ROOT)}, {machine()}."
+        print(text)
+        if options.write:
+            write(options.write, text)
     if options.json:
         found: dict[str, Any] = {"machine": machine(), "commit": commit(ROOT), "rows": rows}
         found["options"] = {name: value for name, value in vars(options).items() if isinstance(value, int | float)}

@@ -20,7 +20,7 @@ from typing import Any
 
 import attrs
 
-from tests.bench.report import figure
+from tests.bench.report import figure, write
 from twisted_p2p.core.actions import Write
 from twisted_p2p.core.config import LAN
 from twisted_p2p.sim.scenarios import say
@@ -158,6 +158,7 @@ def main() -> None:
     parser.add_argument("--known", type=int, nargs="+", default=[0, 35])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--write", metavar="FILE:MARK", help="put the table between these marks of a document")
     parser.add_argument("--plot", type=Path, metavar="FILE")
     options = parser.parse_args()
     rows = []
@@ -169,6 +170,8 @@ def main() -> None:
                 f"{peers} peers, {known or 'all'} known: {time.monotonic() - begin:.0f} s", file=sys.stderr, flush=True
             )
     print(table(rows))
+    if options.write:
+        write(options.write, table(rows))
     if options.json:
         options.json.write_text(json.dumps(rows))
     if options.plot:

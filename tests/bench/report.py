@@ -1,4 +1,4 @@
-"""Tables and a picture of what was measured.
+"""Tables and a picture of what was measured, and where they go in a document.
 
 A row is a dict: `scenario`, `system`, `round`, and what the scenario has measured, by name.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -110,6 +111,17 @@ def _pairs(rows: Sequence[Row], scenario: str, first: str, second: str) -> list[
     by = {(row["system"], row["round"]): row for row in rows if row["scenario"] == scenario}
     rounds = sorted({number for _, number in by})
     return [(by[first, n], by[second, n]) for n in rounds if (first, n) in by and (second, n) in by]
+
+
+def write(place: str, text: str) -> None:
+    """Put it into a document. `place`: FILE:NAME, a file with the marks <!-- NAME: begin --> and <!-- NAME: end -->."""
+    name, _, mark = place.rpartition(":")
+    path, begin, end = Path(name), f"<!-- {mark}: begin -->\n", f"<!-- {mark}: end -->\n"
+    before, _, rest = path.read_text().partition(begin)
+    _, found, after = rest.partition(end)
+    if not found:
+        raise ValueError(f"{path} has no marks for {mark}")
+    path.write_text(f"{before}{begin}\n{text.strip()}\n\n{end}{after}")
 
 
 def plot(rows: Sequence[Row], path: str | os.PathLike[str]) -> None:

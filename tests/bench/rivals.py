@@ -1,7 +1,7 @@
 """Other peer-to-peer systems and a broker, at the same work beside us, in one table.
 
-    python -m tests.bench.rivals --drivers DIR --home DIR [--rounds 3] [--peers 8] [--write docs/performance.md]
-    python -m tests.bench.rivals --results DIR [--write docs/performance.md]
+    python -m tests.bench.rivals --drivers DIR --home DIR [--rounds 3] [--peers 8] [--write docs/performance.md:rivals]
+    python -m tests.bench.rivals --results DIR [--write docs/performance.md:rivals]
 
 DRIVERS is the folder with `run.py` and a driver for each system, HOME the one that their `setup.sh` has installed them
 in. Each round plays all systems in turn; the figures are medians of the rounds. `--results` only makes the table again.
@@ -22,7 +22,7 @@ from statistics import median
 from typing import Any
 
 from tests.bench.meters import machine
-from tests.bench.report import figure
+from tests.bench.report import figure, write
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = "ours"
@@ -43,7 +43,6 @@ HEAD = (
     "64 KiB a second",
     "join s",
 )
-BEGIN, END = "<!-- rivals: begin -->\n", "<!-- rivals: end -->\n"
 
 Metrics = dict[str, list[dict[str, Any]]]
 
@@ -130,15 +129,6 @@ def table(found: dict[str, Metrics]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write(path: Path, text: str) -> None:
-    """Put it between the marks of a document."""
-    before, _, rest = path.read_text().partition(BEGIN)
-    _, mark, after = rest.partition(END)
-    if not mark:
-        raise ValueError(f"{path} has no marks for the table")
-    path.write_text(before + BEGIN + text + END + after)
-
-
 def main() -> None:
     """Measure unless that was done before, and print or write the table."""
     parser = argparse.ArgumentParser(
@@ -151,14 +141,14 @@ def main() -> None:
     parser.add_argument("--peers", type=int, default=8)
     parser.add_argument("--systems", nargs="+", default=SYSTEMS)
     parser.add_argument("--args", default="", help="more words for every driver")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="put the table between its marks in this document")
+    parser.add_argument("--write", metavar="FILE:MARK", help="put the table between these marks of a document")
     options = parser.parse_args()
     if options.drivers:
         options.results = options.results or options.home / "results"
         run(options)
     found = read(options.results)
     peers = found[OURS]["system"][0]["n"]
-    text = f"\n{peers} peers, {machine()}.\n\n{table(found)}\n"
+    text = f"{table(found)}\n{peers} peers, {machine()}."
     print(text)
     if options.write:
         write(options.write, text)

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.bench import rivals
 from tests.bench.ledger import Ledger, text
 from tests.bench.network import percentile
-from tests.bench.report import comparison, middle, spread, tables
+from tests.bench.report import comparison, middle, spread, tables, write
 from tests.bench.systems import System
 
 
@@ -85,6 +85,16 @@ class ReportTests(SynchronousTestCase):
         """Ratios are those of the systems in one round."""
         self.assertIn("| one | CPU µs | 2 | 4 | 2.000 | 1.000 to 2.500 |", comparison(ROWS, "bare", "ours"))
 
+    def test_write(self) -> None:
+        """The table goes between its marks, again and again."""
+        with TemporaryDirectory() as folder:
+            page = Path(folder) / "page.md"
+            page.write_text("before\n<!-- this: begin -->\nold\n<!-- this: end -->\nafter\n")
+            for _ in range(2):
+                write(f"{page}:this", "new\n")
+            self.assertEqual(page.read_text(), "before\n<!-- this: begin -->\n\nnew\n\n<!-- this: end -->\nafter\n")
+            self.assertRaises(ValueError, write, f"{page}:that", "new\n")
+
 
 class RivalTests(SynchronousTestCase):
     """The table of rivals."""
@@ -96,14 +106,3 @@ class RivalTests(SynchronousTestCase):
         found = {"single": [kept], "single_lossy": [lost]}
         self.assertEqual(rivals._load(found, "single", 5.0), "50 · 10 · 0 % · 2; at full speed 25 % is lost")
         self.assertEqual(rivals._load({"single_lossy": [lost]}, "single", 5.0), "loses")
-
-    def test_write(self) -> None:
-        """The table goes between its marks, again and again."""
-        with TemporaryDirectory() as folder:
-            page = Path(folder) / "page.md"
-            page.write_text(f"before\n{rivals.BEGIN}old\n{rivals.END}after\n")
-            for _ in range(2):
-                rivals.write(page, "new\n")
-            self.assertEqual(page.read_text(), f"before\n{rivals.BEGIN}new\n{rivals.END}after\n")
-            page.write_text("no marks")
-            self.assertRaises(ValueError, rivals.write, page, "new\n")
