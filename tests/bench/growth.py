@@ -30,7 +30,8 @@ JOINING = 0.01
 """Seconds from one join to the next."""
 SETTLING, IDLE, SPREADING = 60.0, 60.0, 5.0
 """Seconds: after the last join, over which idle cost is taken, and after a message or a join."""
-MESSAGES = 50
+MESSAGES, JOINS = 50, 12
+"""Over so many the cost of one is taken, one after the other."""
 TITLES = {
     "peers": "peers",
     "known": "know",
@@ -103,13 +104,15 @@ def measure(peers: int, known: int, seed: int = 0) -> Row:
 
     world.run(SPREADING)
     meter.taken()
-    world.newcomer()
-    world.run(SPREADING)
-    joined = meter.taken()
-    pages = "#NODES_IN_NETWORK"
-    row["directory_bytes"] = joined.bytes[pages] - idle.bytes[pages] / IDLE * SPREADING
-    row["join_frames"] = (joined.frames.total() - frames * peers * SPREADING) / peers
-    row["join_bytes"] = (joined.bytes.total() - row["directory_bytes"] - size * peers * SPREADING) / peers
+    for _ in range(JOINS):
+        world.newcomer()
+        world.run(SPREADING)
+    joined, pages, seconds = meter.taken(), "#NODES_IN_NETWORK", JOINS * SPREADING
+    row["directory_bytes"] = (joined.bytes[pages] - idle.bytes[pages] / IDLE * seconds) / JOINS
+    rest = joined.bytes.total() / JOINS - row["directory_bytes"]
+    present = peers + JOINS / 2
+    row["join_frames"] = joined.frames.total() / JOINS / present - frames * SPREADING
+    row["join_bytes"] = rest / present - size * SPREADING
     return row
 
 

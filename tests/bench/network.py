@@ -14,8 +14,8 @@ from tests.bench.peer import LATE
 from tests.bench.systems import System
 from tests.bench.workers import Worker
 
-PATIENCE = 60.0
-"""Seconds for what has to happen; then it counts as lost."""
+PATIENCE = 30.0
+"""Seconds in which nothing more comes to a peer; then what it lacks counts as lost."""
 POLL = 0.02
 """Seconds from one look at a peer to the next."""
 
@@ -139,10 +139,15 @@ class Network:
 
 
 def wait(workers: Sequence[Worker], due: Sequence[int]) -> list[dict[str, Any]]:
-    """Until each has got so many texts, or for a while; the last that each said of itself."""
-    end, reports = time.monotonic() + PATIENCE, []
+    """Until each has got so many texts, or nothing more comes; the last that each said of itself."""
+    reports = []
     for worker, count in zip(workers, due, strict=True):
-        while (report := worker.ask(do="usage"))["got"] < count and time.monotonic() < end:
+        got, end = -1, 0.0
+        while (report := worker.ask(do="usage"))["got"] < count:
+            if report["got"] > got:
+                got, end = report["got"], time.monotonic() + PATIENCE
+            elif time.monotonic() > end:
+                break
             time.sleep(POLL)
         reports.append(report)
     return reports

@@ -14,6 +14,8 @@ PUBLISHER = 1
 """Who publishes alone: not the genesis, which everybody joined through, and not the root of the bare relay's tree."""
 WARM, WARM_SECONDS = 50, 2.5
 """So many messages, for so long, before anything is measured, by those who publish: the tree is found meanwhile."""
+UNLOADED = 320.0
+"""Deliveries a second that leave the machine idle for most of the time."""
 
 
 @attrs.frozen
@@ -55,7 +57,8 @@ def everyone(network: Network, load: Load) -> dict[str, Any]:
 def latency(network: Network, load: Load) -> dict[str, Any]:
     """One message at a time in an idle network: how long to the last peer?"""
     warm(network, [PUBLISHER])
-    return network.publish({PUBLISHER: 200}, load.size, 1, 40.0)
+    rate = min(40.0, UNLOADED / len(network.workers))
+    return network.publish({PUBLISHER: max(50, int(5 * rate))}, load.size, 1, rate)
 
 
 def big(network: Network, load: Load) -> dict[str, Any]:
