@@ -2,7 +2,7 @@
 
     python -m tests.bench [--peers 8] [--rounds 3] [--scenarios one all ...] [--systems bare ours ours:plaintext ...]
     python -m tests.bench --parts                    what TLS, the log and the signatures cost
-    python -m tests.bench compare BEFORE AFTER       two commits in turn, or two files that --json has written
+    python -m tests.bench --compare BEFORE AFTER     two commits in turn, or two files that --json has written
 
 A delivery is one message handed to the application of one peer other than the publisher. CPU is that of all processes,
 user and system. `bare` is a relay of the same libraries without a protocol (tests/bench/relay.py): the limit. In
@@ -61,7 +61,7 @@ def commit(folder: Path) -> str:
 
 def compare(options: argparse.Namespace) -> list[Row]:
     """Two commits in turn, each in a tree of its own, or two files; prints how the second stands to the first."""
-    first, second = options.compared
+    first, second = options.compare
     if Path(first).is_file() and Path(second).is_file():
         rows = [
             {**row, "system": name}
@@ -105,10 +105,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all that was measured there, too")
     parser.add_argument("--write", metavar="FILE:MARK", help="put the tables between these marks of a document")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="and a picture there")
-    commands = parser.add_subparsers(metavar="compare")
-    comparing = commands.add_parser("compare")
-    comparing.add_argument("compared", nargs=2, metavar="COMMIT|FILE")
-    parser.set_defaults(compared=None)
+    parser.add_argument("--compare", nargs=2, metavar="COMMIT|FILE", help="how the second stands to the first")
     return parser.parse_args(arguments)
 
 
@@ -117,7 +114,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     if not be_alone():
         print("wire bytes are those of all on loopback: no network of its own could be had", file=sys.stderr)
-    if options.compared:
+    if options.compare:
         rows = compare(options)
     else:
         systems = [System(name) for name in PARTS] if options.parts else options.systems

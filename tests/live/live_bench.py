@@ -28,6 +28,18 @@ def test_bench(tmp_path: Path) -> None:
     assert {row["scenario"] for row in rows if row.get("p99_ms", 0) >= row.get("p50_ms", 1)} == {"latency"}
 
 
+def test_compare(tmp_path: Path) -> None:
+    """Two files that were written before are set side by side: figure by figure, round by round."""
+    rows = [{"round": n, "scenario": "one", "system": "ours", "cpu_us": 2.0 + n} for n in range(3)]
+    files = [tmp_path / "before.json", tmp_path / "after.json"]
+    for file, times in zip(files, (1, 2), strict=True):
+        file.write_text(json.dumps({"rows": [{**row, "cpu_us": row["cpu_us"] * times} for row in rows]}))
+    command = [sys.executable, "-m", "tests.bench", "--compare", *map(str, files)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].endswith("| 3 | 6 | 2.000 | 2.000 to 2.000 |")
+
+
 def test_growth() -> None:
     """The simulator's table of cost against size: a broadcast has one payload frame a delivery."""
     command = [sys.executable, "-m", "tests.bench.growth", "--peers", "12", "--known", "0"]
