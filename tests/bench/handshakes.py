@@ -21,7 +21,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.bench.workers import machine
+from tests.bench.meters import machine
 
 AT_ONCE = 32
 KINDS = ("plaintext", "tls")

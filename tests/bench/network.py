@@ -1,92 +1,158 @@
-"""Many twistd peers on this machine: how long a join takes, degrees, memory, and what they cost when nothing happens.
-
-    python tests/bench/network.py [--peers 100] [--one-by-one] [--idle 20]
-
-Join time counts from the moment when all processes are up, or for each peer where they come one by one. Memory is the
-proportional set size, a peer. Linux only.
-"""
+"""A network of processes on this machine, seen from outside."""
 
 from __future__ import annotations
 
-import argparse
-import os
-import statistics
-import sys
 import tempfile
 import time
-from pathlib import Path
+from collections.abc import Sequence
+from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+import attrs
 
-from tests.live.network import LiveNetwork
-from tests.live.processes import Process, wait_until
+from tests.bench.meters import loopback_bytes, memory
+from tests.bench.peer import LATE
+from tests.bench.systems import System
+from tests.bench.workers import Worker
 
-BANNER = "It listens at"
-"""What a peer prints as soon as it listens."""
-
-
-def cpu_seconds(peer: Process) -> float:
-    """What its process has used so far."""
-    fields = Path(f"/proc/{peer.popen.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def memory(peer: Process) -> float:
-    """MiB of proportional set size."""
-    for line in Path(f"/proc/{peer.popen.pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) / 1024
-    raise ValueError("no Pss in smaps_rollup")
+PATIENCE = 30.0
+"""Seconds in which nothing more comes to a peer; then what it lacks counts as lost."""
+POLL = 0.02
+"""Seconds from one look at a peer to the next."""
 
 
-def main() -> None:
-    """Play it, and print what was measured."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peers", type=int, default=100)
-    parser.add_argument("--one-by-one", action="store_true")
-    parser.add_argument("--idle", type=float, default=20.0, help="seconds over which idle CPU is measured")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        network = LiveNetwork(Path(folder))
+@attrs.frozen
+class Usage:
+    """What all peers together have used, and counted, so far."""
+
+    at: float
+    cpu: float
+    wire: int
+    bundles: int
+    frames: int
+    duplicates: int
+
+
+class Network:
+    """So many peers of a system, each in a process of its own. A context manager: at the end they are ended.
+
+    Args:
+        folder: for their logs, on the disk to be measured.
+    """
+
+    def __init__(self, system: System, peers: int, folder: str | None = None) -> None:
+        self.system = system
+        self._folder = tempfile.TemporaryDirectory(dir=folder)
+        self.workers: list[Worker] = []
+        self.ports: list[int] = []
         try:
-            play(network, options.peers, options.one_by_one, options.idle)
-        finally:
-            network.destroy()
+            self.workers = [self._start(number) for number in range(peers)]
+            self.ports = [worker.hear("port")["port"] for worker in self.workers]
+        except BaseException:
+            self.end()
+            raise
 
+    def _start(self, number: int) -> Worker:
+        tree = [self.system.tree] if self.system.tree else []
+        return Worker("tests/bench/peer.py", self.system.name, number, self._folder.name, *tree)
 
-def play(network: LiveNetwork, peers: int, one_by_one: bool, idle: float) -> None:
-    """Join, talk, rest."""
-    genesis = network.start("--genesis", "--port", "0")
-    if one_by_one:
-        took = []
-        for _ in range(peers - 1):
-            peer = network.start("--join", genesis.address)
-            peer.wait_output(BANNER)
-            begin = time.monotonic()
-            peer.wait("ready")
-            took.append(time.monotonic() - begin)
-        print(f"join, one after another: median {statistics.median(took):.2f} s, longest {max(took):.2f} s")
-    else:
-        started = network.start_many(peers - 1, genesis)
-        wait_until(lambda: all(BANNER in peer.output for peer in started), "all processes up", 180)
+    def __enter__(self) -> Network:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """End all processes, and forget their logs."""
+        for worker in self.workers:
+            worker.kill()
+        self._folder.cleanup()
+
+    def join(self) -> float:
+        """Seconds from all processes up to all knowing all."""
         begin = time.monotonic()
-        for peer in started:
-            peer.wait("ready", timeout=180)
-        print(f"join, all at once: {time.monotonic() - begin:.2f} s from all processes up to the last one's join")
-    network.wait_settled(180)
-    degrees = [len(peer.neighbours()) for peer in network.alive]
-    spread = f"{min(degrees)} to {max(degrees)}, mean {statistics.mean(degrees):.1f}"
-    print(f"directories complete; degrees {spread}, of the genesis {len(genesis.neighbours())}")
-    begin = time.monotonic()
-    network.talk("hello", 180)
-    print(f"one message of each at all others, once: {time.monotonic() - begin:.2f} s, polling for it included")
-    sizes = [memory(peer) for peer in network.alive]
-    print(f"memory: median {statistics.median(sizes):.1f} MiB a process, largest {max(sizes):.1f}")
-    before = sum(map(cpu_seconds, network.alive))
-    time.sleep(idle)
-    used = sum(map(cpu_seconds, network.alive)) - before
-    print(f"idle: {used / idle * 100:.1f} % of a core for all {peers}, {used / idle / peers * 100:.2f} % a peer")
+        for worker in self.workers:
+            worker.tell(do="join", ports=self.ports)
+        return max(worker.hear("join")["join"] for worker in self.workers) - begin
+
+    def join_late(self) -> Worker:
+        """One more process, which is told to join, and what it was handed is counted from its start."""
+        worker = self._start(LATE)
+        self.workers.append(worker)
+        self.ports.append(worker.hear("port")["port"])
+        return worker
+
+    def usage(self) -> Usage:
+        """Of all of them."""
+        for worker in self.workers:
+            worker.tell(do="usage")
+        said = [worker.hear("usage") for worker in self.workers]
+        names = ("cpu", "bundles", "frames", "duplicates")
+        return Usage(at=time.monotonic(), wire=loopback_bytes(), **{n: sum(one[n] for one in said) for n in names})
+
+    def memory(self) -> float:
+        """MiB a peer."""
+        return sum(memory(worker.process.pid) for worker in self.workers) / len(self.workers)
+
+    def publish(self, plan: dict[int, int], size: int, burst: int, rate: float = 0.0) -> dict[str, Any]:
+        """Let the peers in `plan` publish so many messages each, and wait until they are everywhere.
+
+        Args:
+            rate: messages a second of each; 0: as fast as the network takes them.
+        Returns:
+            What was measured; `p50_ms`, `p99_ms`, to the last peer, only where one publishes at a rate.
+        """
+        total = sum(plan.values())
+        timed = bool(rate) and len(plan) == 1
+        for worker in self.workers:
+            worker.ask(do="reset", timed=timed)
+        before, begin = self.usage(), time.monotonic()
+        for number, count in plan.items():
+            self.workers[number].tell(do="publish", count=count, size=size, burst=burst, rate=rate)
+        due = [total - plan.get(number, 0) for number in range(len(self.workers))]
+        reports = wait(self.workers, due)
+        after = self.usage()
+        got = sum(one["got"] for one in reports)
+        wall = max(one["last"] for one in reports) - begin
+        bundles = after.bundles - before.bundles
+        found = {
+            "messages": total,
+            "a_second": got / wall,
+            "cpu_us": (after.cpu - before.cpu) / max(1, got) * 1e6,
+            "wire": (after.wire - before.wire) / max(1, got),
+            "rmr": (after.duplicates - before.duplicates) / max(1, bundles),
+            "a_bundle": got / max(1, bundles),
+            "lost": sum(due) - got,
+            "wrong": sum(one["wrong"] for one in reports),
+        }
+        if timed:
+            found.update(self._latency())
+        return found
+
+    def _latency(self) -> dict[str, float]:
+        """Of the last run, milliseconds from the publisher to the last peer that had a message."""
+        worst: dict[str, float] = {}
+        for worker in self.workers:
+            for number, delay in worker.ask(do="delays")["delays"].items():
+                worst[number] = max(worst.get(number, 0.0), delay)
+        delays = sorted(worst.values())
+        return {"p50_ms": percentile(delays, 50) * 1e3, "p99_ms": percentile(delays, 99) * 1e3}
 
 
-if __name__ == "__main__":
-    main()
+def wait(workers: Sequence[Worker], due: Sequence[int]) -> list[dict[str, Any]]:
+    """Until each has got so many texts, or nothing more comes; the last that each said of itself."""
+    reports = []
+    for worker, count in zip(workers, due, strict=True):
+        got, end = -1, 0.0
+        while (report := worker.ask(do="usage"))["got"] < count:
+            if report["got"] > got:
+                got, end = report["got"], time.monotonic() + PATIENCE
+            elif time.monotonic() > end:
+                break
+            time.sleep(POLL)
+        reports.append(report)
+    return reports
+
+
+def percentile(values: list[float], percent: float) -> float:
+    """Of sorted values, the one that so many per cent are not above."""
+    return values[min(len(values) - 1, int(len(values) * percent / 100))]

@@ -34,7 +34,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import attrs
 
-from tests.bench.workers import Probe, Worker, machine, obey, say
+from tests.bench.meters import machine
+from tests.bench.workers import Probe, Worker, obey, say
 from twisted_p2p.core.config import LAN
 from twisted_p2p.core.wire import bundle_bytes, bundle_line
 from twisted_p2p.identity import Ed25519Signer

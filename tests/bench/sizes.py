@@ -37,7 +37,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import attrs
 from twisted.internet.task import LoopingCall
 
-from tests.bench.network import memory
+from tests.bench.meters import memory
 from tests.live.network import LiveNetwork
 from tests.live.processes import Peers, Process, TwistdPeer, wait_until
 from tests.live.talk import Publishing
@@ -393,7 +393,7 @@ class Watched:
 
     def weigh(self, logged: float) -> None:
         """Take its memory; its log explains so many MiB more than the first time."""
-        self.memory.append(memory(self.peer))
+        self.memory.append(memory(self.peer.popen.pid))
         self.over = max(self.over, self.memory[-1] - self.memory[0] - logged)
 
     def has(self, number: int) -> bool:

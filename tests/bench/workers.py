@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -126,9 +125,3 @@ class Probe:
     def said(self) -> dict[str, float]:
         """What it has found: milliseconds, and how many turns were over 50."""
         return {"turn_ms": self.wall * 1e3, "turn_cpu_ms": self.cpu * 1e3, "turns_over_50_ms": self.over}
-
-
-def machine() -> str:
-    """What was measured on."""
-    cores = len(os.sched_getaffinity(0))
-    return f"{cores} cores, Python {sys.version.split()[0]}, Linux {os.uname().release}"

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.network import cpu_seconds
+from tests.bench.meters import cpu_seconds
 from tests.live.conftest import FULL, Size
 from tests.live.durable import Log, Member, begin, faults_of_events, free_port, messages_in, wait_equal
 from tests.live.processes import ROOT, Peers, TwistdPeer, twisted_command, wait_until
@@ -471,9 +471,9 @@ def test_key_on_two_machines(peers: Peers, name: str) -> None:
         member.say_no_more()
     time.sleep(2)
     before = [len(member.events()) for member in everybody]
-    cpu = sum(cpu_seconds(member.process) for member in everybody)
+    cpu = sum(cpu_seconds(member.process.popen.pid) for member in everybody)
     time.sleep(3)
-    cpu = (sum(cpu_seconds(member.process) for member in everybody) - cpu) / 3
+    cpu = (sum(cpu_seconds(member.process.popen.pid) for member in everybody) - cpu) / 3
     told = [
         sum(e["event"] in ("joined", "link-up", "fork") for e in m.events()[b:])
         for m, b in zip(everybody, before, strict=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.bench.network import cpu_seconds, memory
+from tests.bench.meters import cpu_seconds, memory
 from tests.live.conftest import Size
 from tests.live.network import LiveNetwork, Proxy
 from tests.live.processes import Peers, Process, TwistdPeer, wait_until
@@ -88,10 +88,10 @@ def test_no_descriptor_left(network: LiveNetwork, size: Size) -> None:
     try:
         with Talk(network, spread(network.alive)) as talk:
             talk.go_on()
-            begin, used = time.monotonic(), cpu_seconds(poor)
+            begin, used = time.monotonic(), cpu_seconds(poor.popen.pid)
             while time.monotonic() < begin + size.pause:
                 talk.go_on()
-            busy = (cpu_seconds(poor) - used) / (time.monotonic() - begin)
+            busy = (cpu_seconds(poor.popen.pid) - used) / (time.monotonic() - begin)
             crowd.go()
             allow_descriptors(poor, before)
             restored = time.monotonic()
@@ -174,12 +174,12 @@ def test_publisher_above_capacity(peers: Peers, narrow: Proxy) -> None:
     size, seconds, rate = 8192, 6, 10 * MIB
     publisher = peers.process(sys.executable, "-c", PUBLISHER, *map(str, (narrow.port, rate, size, seconds)))
     narrow.target = answer(publisher, 0)["port"]
-    before = memory(publisher)
+    before = memory(publisher.popen.pid)
     reader = peers.peer("--join", f"127.0.0.1:{narrow.port}", "--no-console")
     reader.wait("ready")
     publisher.say("go")
     done = answer(publisher, 1)
-    grown = memory(publisher) - before
+    grown = memory(publisher.popen.pid) - before
     said = done["said"]
     reader.wait_for(lambda: len(reader.find("message")) >= said, f"all {said} messages")
     (origin,) = reader.directory()
