@@ -184,7 +184,7 @@ class FaultTests(SynchronousTestCase):
         while not transport.disconnecting:
             protocol.dataReceived(b"x" * 1448)
             reads += 1
-        self.assertEqual(reads, LAN.line_max // 1448 + 1)
+        self.assertEqual(reads, LAN.hello_max // 1448 + 1)
         self.assertEqual(len(protocol._splitter._tail), 0)
 
     def test_11_one_that_stopped_reading_blocked_all(self) -> None:
@@ -236,7 +236,9 @@ class FaultTests(SynchronousTestCase):
         evil.send_lines(ALICE.bundle(1, "true").replace(b"true", b"evil"))
         self.assertIsNotNone(evil.ended)
         evil = stage.befriend(BOB)
-        evil.send(wire.JoinedInNetwork(wire.Record(ALICE.peer, 2**50, "alive", "6.6.6.6", 22, "0" * 128)))
+        evil.send(
+            wire.JoinedInNetwork(wire.Record(ALICE.peer, int(stage.now * 1000), "alive", "6.6.6.6", 22, "0" * 128))
+        )
         self.assertIsNotNone(evil.ended)
         good.send_lines(ALICE.bundle(1, "true"))
         self.assertEqual([b"true" in bytes(bundle.messages) for bundle in stage.received], [True])

@@ -13,6 +13,7 @@ from twisted_p2p.core import wire
 from twisted_p2p.core.actions import Kind
 from twisted_p2p.core.config import LAN
 from twisted_p2p.core.health import Health
+from twisted_p2p.core.lives import HOUSEKEEPING
 from twisted_p2p.core.membership import claim_order
 from twisted_p2p.core.timers import Timers
 from twisted_p2p.errors import BadNetworkName, P2PError
@@ -97,7 +98,7 @@ class ForgottenStreamTests(SynchronousTestCase):
 
     def test_forgotten_everywhere(self) -> None:
         """Streams of a peer that left long ago are forgotten, and nobody is told of a gap in what it was delivered."""
-        config = attrs.evolve(LAN, retention_age=30.0, departed_keep=60.0)
+        config = attrs.evolve(LAN, retention_age=5 * HOUSEKEEPING, departed_keep=10 * HOUSEKEEPING)
         world = World(1, config)
         world.genesis()
         for _ in range(4):
@@ -107,7 +108,7 @@ class ForgottenStreamTests(SynchronousTestCase):
         say([world.peers[-1]], 5)
         world.run(1)
         world.peers[-1].leave()
-        world.run(600)
+        world.run(30 * HOUSEKEEPING)
         self.assertEqual([gap for peer in world.running for gap in peer.gaps], [])
         self.assertEqual({len(peer.core.positions) for peer in world.running}, {0})
 

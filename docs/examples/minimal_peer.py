@@ -13,6 +13,7 @@ import socket
 import sys
 import threading
 import time
+from hashlib import sha256
 
 from nacl.signing import SigningKey, VerifyKey
 
@@ -74,14 +75,15 @@ def listen():
 def say(link, seq, text):
     message = {"id": secrets.token_hex(32), "title": "#BROADCAST", "message": text, "time": time.time()}
     body = json.dumps([message])
-    sig = sign("p2p bundle", NETWORK, ME, START, seq, body)
+    sig = sign("p2p bundle", NETWORK, ME, START, seq, sha256(body.encode()).hexdigest())
     head = f'{{"title":"#BROADCAST","origin":"{ME}","epoch":{START},"seq":{seq},"sig":"{sig}","messages":'
     link.sendall(f"{head}{body}}}\n".encode())
 
 
 def show(bundle, line):
     origin, body = bundle["origin"], line.partition('"messages":')[2][:-1]
-    check(origin, bundle["sig"], "p2p bundle", NETWORK, origin, bundle["epoch"], bundle["seq"], body)
+    digest = sha256(body.encode()).hexdigest()
+    check(origin, bundle["sig"], "p2p bundle", NETWORK, origin, bundle["epoch"], bundle["seq"], digest)
     for message in bundle["messages"]:
         print(f"{origin[:8]}: {json.dumps(message['message'])}", flush=True)
 
