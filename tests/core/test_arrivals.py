@@ -64,6 +64,13 @@ class HostTests(ArrivalCase):
         lines = [stage.connect(Puppet(number), host="127.0.0.1") for number in range(1, 9)]
         self.assertEqual(self.ended(*lines), [None] * 8)
 
+    def test_own_address(self) -> None:
+        """Nor do those that share our own address: others on this machine, or behind the same router."""
+        stage = self.stage(max_links_host=2, max_links_group=2, arrivals_burst=2)
+        own = stage.core.membership.own.ip_addr
+        lines = [stage.connect(Puppet(number), host=own) for number in range(1, 9)]
+        self.assertEqual(self.ended(*lines), [None] * 8)
+
     def test_place_is_given_back(self) -> None:
         """Who has gone does not count any more."""
         stage = self.stage(max_links_host=1)

@@ -233,6 +233,17 @@ class GapTests(CatchUpCase):
         self.answer_for(LAN.gap_patience + 10, (self.one, 4), (self.two, 3))
         self.assertEqual((self.stage.gaps, self.stage.seqs(STREAM)), ([Gap(*STREAM, 1, 2)], [3, 4]))
 
+    def test_lowest_that_proves(self) -> None:
+        """Who holds nothing any more is asked for nothing, though it says so of the lowest seq: another one proves."""
+        self.one.send(wire.JoinedInNetwork(CAROL.record()))
+        self.one.send(wire.Frontier([(*STREAM, 3)]))
+        self.two.send(wire.Frontier([(*STREAM, 5)]))
+        for _ in range(round((LAN.gap_patience + 10) / 0.25)):
+            self.answer(self.one, 3, 3)
+            self.answer(self.two, 4, 5)
+            self.stage.pass_time(0.25)
+        self.assertEqual((self.stage.gaps, self.stage.seqs(STREAM)), ([Gap(*STREAM, 1, 3)], [4]))
+
     def test_without_proof(self) -> None:
         """Who claims to hold only later bundles, and never shows one, can make nobody skip anything."""
         self.one.send(wire.Frontier([(*STREAM, 5)]))

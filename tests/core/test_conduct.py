@@ -158,6 +158,37 @@ class AddressTests(ConductCase):
         self.assertEqual(self.stage.bans, [])
         self.assertEqual(self.refusal(BOB, host="127.0.0.1"), "")
 
+    def test_own_address(self) -> None:
+        """Nor is our own, which others on this machine have, or behind the same router."""
+        own = self.stage.core.membership.own.ip_addr
+        for number in range(1, 80):
+            self.offend(Puppet(number), 1, host=own)
+        self.assertEqual((self.stage.bans, self.refusal(BOB, host=own)), ([], ""))
+
+    def test_shared_address(self) -> None:
+        """Nor is one at which a peer is said to be, and nothing is held against it: the others there are banned by key."""
+        self.stage.befriend(BOB).send(wire.JoinedInNetwork(ALICE.record(address=("192.0.2.1", 5050))))
+        for number in range(1, 9):
+            self.offend(Puppet(number), 3, host="192.0.2.1")
+        self.assertEqual({ban.subject for ban in self.stage.bans}, {Puppet(number).peer for number in range(1, 9)})
+        self.offend(Puppet(9), 3, host="192.0.2.1")
+        self.assertEqual(self.refusal(ALICE, host="192.0.2.1"), "")
+        self.offend(ALICE, 1, host="192.0.2.1")
+        self.assertEqual(self.stage.bans[-1].subject, "192.0.2.1")
+
+    def test_dialled(self) -> None:
+        """What is found at an address that others told is not held against that address, where it is no peer."""
+        self.stage.befriend(BOB)
+        for number in range(1, 60):
+            self.stage.core.links.dial(Purpose.PROBE, ("192.0.2.1", 22), Puppet(number).peer)
+            self.stage.perform(self.stage.core.wake(self.stage.now))
+            dial = self.stage.take_dials()[-1]
+            line = self.stage.connect(ALICE, dial, host="192.0.2.1")
+            line.send_lines(b"SSH-2.0-OpenSSH_9.2")
+            self.assertEqual(line.ended and line.ended.reason, Reason.BAD_FRAME)
+            self.stage.pass_time(1)
+        self.assertEqual((self.stage.bans, self.refusal(ALICE, host="192.0.2.1")), ([], ""))
+
 
 class SetTests(ConductCase):
     """What the user, or an earlier life, has banned."""

@@ -98,6 +98,13 @@ class BrokenTests(SynchronousTestCase):
         say([self.speaker], count)
         self.world.run(5)
 
+    def test_blamed(self) -> None:
+        """An honest peer is held to have broken the rules."""
+        link = next(iter(self.victim.core.overlay.active.values()))
+        self.victim.do(lambda now: self.victim.core.lines_received(link.id, [b"junk"], now))
+        self.complains(checks.nobody_blamed, "holds 40 points against")
+        self.content(checks.integrity, checks.fifo)
+
     def test_repeated(self) -> None:
         """A message that is handed over twice breaks integrity."""
         altered(self.victim, lambda told: [told, told])

@@ -110,6 +110,7 @@ class AntiEntropy:
     def neighbour_up(self, link: Link) -> None:
         """Compare directories at once, and positions as soon as both ends have a baseline."""
         self.spread.open_flow(link)
+        self._compared.pop(link.id, None)
         self.links.send(link, self._roots(answer=False))
         if link.baseline and (self.alone or not self.has_baseline):
             self._waiting.append(link)
@@ -384,7 +385,8 @@ class AntiEntropy:
         if frame.streams == self.positions.digest.root():
             self.spread.level_on_all(link)
         comparison = self._compared.get(link.id)
-        if comparison is None or comparison.looks:
+        if comparison is None or comparison.looks or (link.is_asked and not link.is_neighbour):
+            # Where we have asked to be neighbours, our digest would be taken for the first one of those.
             return
         if frame.streams == self.positions.digest.root() or not self.has_baseline:
             self._compared_equal(link)

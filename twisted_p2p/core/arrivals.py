@@ -11,7 +11,7 @@ from itertools import chain
 
 import attrs
 
-from twisted_p2p.core.groups import group_of, is_this_machine
+from twisted_p2p.core.groups import group_of
 from twisted_p2p.core.link import Link
 from twisted_p2p.core.membership import TokenBuckets
 from twisted_p2p.core.turn import Turn
@@ -48,6 +48,8 @@ class Arrivals:
     """Who is in, of those that have come by themselves."""
 
     turn: Turn
+    is_ours: Callable[[str], bool]
+    """Whether a host is this machine, or shares our address: it is bounded only together with all others."""
     _hosts: _Crowds = attrs.field(factory=lambda: _Crowds(str))
     _groups: _Crowds = attrs.field(factory=lambda: _Crowds(group_of))
     _shaking: _Crowds = attrs.field(factory=lambda: _Crowds(group_of))
@@ -62,8 +64,8 @@ class Arrivals:
         self._rate = TokenBuckets(config.arrivals_burst, config.arrivals_interval)
 
     def is_too_often(self, host: str) -> bool:
-        """Whether this host has come too often lately, and is to be sent away unheard. This machine never is."""
-        if is_this_machine(host):
+        """Whether this host has come too often lately, and is to be sent away unheard. Our own never is."""
+        if self.is_ours(host):
             return False
         if not self._rate.has(host, self.turn.now):
             return True
@@ -76,7 +78,7 @@ class Arrivals:
         self._inside[link.id] = self._handshakes[link.id] = link
         host, group = self._hosts.add(link), self._groups.add(link)
         self._shaking.add(link)
-        is_ours = is_this_machine(link.host)
+        is_ours = self.is_ours(link.host)
         if len(host) > config.max_links_host and not is_ours:
             return _least(link, host.values())
         if len(group) > config.max_links_group and not is_ours:

@@ -20,7 +20,8 @@ from twisted_p2p.core.wire import Floor, Graft, Position
 from twisted_p2p.interfaces import Stream
 
 _UNTRUE = 2.0
-"""Broken promises for which it counts that a FLOOR was of no use: each costs us the whole gap patience."""
+"""By how much a link is doubted whose FLOOR was of no use. It may well be true: in a network whose logs have forgotten
+what some lack, everybody says so."""
 _AT_LEAST, _AT_MOST = 0.25, 8.0
 """Bounds of the graft time-out, as multiples of the one that a peer begins with."""
 
@@ -284,7 +285,8 @@ class CatchUp:
         Where nobody has any, its origin must say so, or be gone, or those that lie could cut off a stream that still
         goes on. A word about our own one is never a proof.
         """
-        first, number = min(floors)
+        # Who holds nothing any more proves nothing.
+        first, number = min([(floor, link) for floor, link in floors if floor < want.ahead.get(link, 0)] or floors)
         held = self.spread.early.earliest(stream)
         if held is not None and held <= first:
             self._skip(stream, held)
@@ -306,7 +308,7 @@ class CatchUp:
         """What a link said of its log was of no use for the whole of our patience."""
         link = self.links.by_id.get(number)
         if link is not None:
-            self.promises.broken(link, _UNTRUE)
+            self.promises.doubted(link, _UNTRUE)
 
     def arrived_early(self, link: Link, stream: Stream, seq: int) -> None:
         """A bundle came before its elders; they may be on their way."""

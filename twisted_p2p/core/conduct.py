@@ -1,18 +1,17 @@
 """Conduct: penalties for those who break the rules, which decay, and bans of those who do so again and again.
 
-A penalty is held against the key of whoever is proven to be at the other end, and a smaller one against the address.
-Programs on this machine share one address, which is therefore never held against them.
+A penalty is held against the key of whoever is proven to be at the other end, and a smaller one against the address
+from which he has come. An address may be many people's: our own is never banned, nor one at which a peer is said to be.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import attrs
 
 from twisted_p2p.core.actions import Banned, Reason
-from twisted_p2p.core.groups import is_this_machine
-from twisted_p2p.core.link import Link
+from twisted_p2p.core.link import Link, Purpose
 from twisted_p2p.core.turn import Turn
 
 OFFENCES = {
@@ -36,6 +35,10 @@ class Conduct:
     """Who has how many points, and who is banned until when, by peer id or IP address."""
 
     turn: Turn
+    is_ours: Callable[[str], bool]
+    """Whether a host is this machine, or shares our address."""
+    is_known: Callable[[str], bool]
+    """Whether a peer that is believed in is said to be at this host, and nothing is held against it."""
     banned: dict[str, float] = attrs.field(factory=dict)
     """Until when, in seconds since 1970."""
     _points: dict[str, tuple[float, float]] = attrs.field(factory=dict)
@@ -53,24 +56,31 @@ class Conduct:
         halvings = max(0.0, self.turn.now - at) / self.turn.config.penalty_half_life
         return points * float(0.5**halvings)
 
+    def held(self) -> Iterator[str]:
+        """Whom something is held against."""
+        yield from self._points
+
     def ended(self, link: Link, reason: Reason) -> None:
-        """We have ended a link for this reason."""
-        points = OFFENCES.get(reason, 0.0)
-        if not points:
+        """We have ended a link for this reason. Who was dialled owes us nothing before the link is open.
+
+        What is there may be no peer at all: anybody may have told us of it.
+        """
+        points, is_inbound = OFFENCES.get(reason, 0.0), link.purpose is Purpose.INBOUND
+        if not points or not (link.is_open or is_inbound):
             return
         peer = link.peer if link.is_open else link.proven
         if peer:
             self._add(peer, points, reason)
-        if not is_this_machine(link.host):
+        if is_inbound and not self.is_ours(link.host):
             self._add(link.host, points / _OF_ADDRESS, reason)
 
     def _add(self, subject: str, points: float, reason: Reason) -> None:
         total = self.points(subject) + points
         self._points.pop(subject, None)
-        if total < _ENOUGH:
+        if total < _ENOUGH or self.is_known(subject):
             if len(self._points) >= self.turn.config.penalties_max:
                 del self._points[next(iter(self._points))]
-            self._points[subject] = total, self.turn.now
+            self._points[subject] = min(total, _ENOUGH), self.turn.now
         else:
             self._ban(subject, reason)
 

@@ -57,7 +57,7 @@ class Link:
     is_drawn: bool = False
     """A neighbour that we have asked, and that was drawn by its address range."""
     is_asked: bool = False
-    """A neighbour that we have asked."""
+    """We have asked the other end to be our neighbour, on this link."""
     congested: bool = False
     payload: int = 0
     """Bytes of bundles written, and bytes received, since it last answered a ping: what may delay its next answer."""

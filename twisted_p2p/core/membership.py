@@ -17,6 +17,7 @@ from twisted_p2p.core import wire
 from twisted_p2p.core.actions import Changed, Kind
 from twisted_p2p.core.digest import BucketDigest, bucket_of
 from twisted_p2p.core.draw import DrawSet
+from twisted_p2p.core.groups import is_this_machine
 from twisted_p2p.core.ranges import Ranges
 from twisted_p2p.core.turn import Turn
 from twisted_p2p.core.wire import Claim, Record
@@ -201,6 +202,10 @@ class Membership:
     def at(self, host: str, port: int) -> Sequence[str]:
         """The others that are said to be alive at this address."""
         return tuple(self._by_address.get((host, port), ()))
+
+    def is_ours(self, host: str) -> bool:
+        """Whether this is our own machine, or whoever shares our address: others on it, or behind the same router."""
+        return is_this_machine(host) or host == self.own.ip_addr
 
     def departed(self) -> list[Record]:
         """Records of all that have left or failed."""

@@ -204,6 +204,7 @@ class Overlay:
         wanted = self._requests.get(link.peer)
         urgent |= self._insisting or not self.active or (wanted is not None and wanted.urgent)
         self._requests[link.peer] = _Request(link, urgent, wanted is not None and wanted.drawn)
+        link.is_asked = True
         self.links.send(link, NodeConnAddr(urgent))
 
     def bridge(self, link: Link) -> None:
@@ -248,7 +249,6 @@ class Overlay:
                 self._refusals += 1
                 self._refused[link.peer] = self.turn.now + self.turn.config.refused_pause
         if frame.accepted and not self.leaving:
-            link.is_asked = True
             link.is_drawn = request is not None and request.link is link and request.drawn
             self._add(link)
             before = [peer for peer in self.anchors if peer != link.peer]

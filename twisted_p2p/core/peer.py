@@ -67,14 +67,14 @@ class PeerCore:
             lambda: self.overlay.look_soon(),
         )
         self.positions = Positions()
-        self.conduct = Conduct(turn)
+        self.conduct = Conduct(turn, self.membership.is_ours, self._is_known)
         self.links = Links(
             turn,
             network,
             self.membership,
             signer,
             verifier,
-            Arrivals(turn),
+            Arrivals(turn, self.membership.is_ours),
             self.conduct,
             lambda: self.antientropy.has_baseline,
             self._opened,
@@ -456,6 +456,11 @@ class PeerCore:
         if self.membership.is_sample and origin not in self.membership.entries:
             return most_say_so or self.positions.has_later(stream)
         return self.positions.has_later(stream) or not self.membership.is_alive(origin)
+
+    def _is_known(self, host: str) -> bool:
+        """Whether a peer is said to be at this host, and nothing is held against it."""
+        blamed = {*self.conduct.held(), *self.conduct.banned}
+        return any(record.ip_addr == host and record.peer not in blamed for record in self.membership.others())
 
     # --- our own standing
 

@@ -64,9 +64,14 @@ class Promises:
         if link.peer in self._scores:
             self._change(link.peer, -1.0)
 
-    def broken(self, link: Link, weight: float) -> None:
-        """What this link has told has turned out not to be so."""
-        self._change(link.peer, weight)
+    def doubted(self, link: Link, weight: float) -> None:
+        """What this link has told was of no use. It is asked later than others, and not left for that alone."""
+        score, most = self._scores.get(link.peer), self.turn.config.promises_max / 2
+        before = self._left(score) if score is not None else 0.0
+        self._change(link.peer, max(0.0, min(weight, most - before)))
+
+    def _broken(self, link: Link) -> None:
+        self._change(link.peer, 1.0)
         score = self._scores.get(link.peer)
         if score is not None and score.broken >= self.turn.config.promises_max:
             self._over[link.id] = link
@@ -102,7 +107,7 @@ class Promises:
             link = self.links.by_id.get(number)
             if link is not None and not self.turn.health.stood_still_since(since):
                 self.turn.counts["broken_promises"] += 1
-                self.broken(link, 1.0)
+                self._broken(link)
         self._scores = {peer: score for peer, score in self._scores.items() if self._left(score) > 0}
         if self._asked:
             self._timer = self.turn.timers.after(patience / 2, self._look)

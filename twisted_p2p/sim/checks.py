@@ -358,7 +358,31 @@ def members_known(world: World, members: Sequence[SimPeer]) -> Violations:
     ]
 
 
-ALWAYS: Sequence[Check] = (integrity, fifo, no_silent_loss)
+BLAME = 5.0
+"""Points that may be held against an honest peer: it may have been stopped in the middle of a handshake."""
+
+
+def nobody_blamed(world: World, members: Sequence[SimPeer]) -> Violations:
+    """No honest peer is held to have broken the rules by another honest one, whatever happened to either of them."""
+    found: Violations = []
+    honest = {subject: peer for peer in _honest(world) for subject in (peer.peer, peer.address[0])}
+    for peer in world.peers:
+        if peer.mask is not None:
+            honest.pop(peer.peer, None)
+            honest.pop(peer.address[0], None)
+    for peer in _honest(world):
+        conduct = peer.core.conduct
+        blamed = {subject: conduct.points(subject) for subject in conduct.held() if subject in honest}
+        blamed.update((subject, 100.0) for subject in conduct.banned if subject in honest)
+        found += [
+            f"blame: {peer} holds {points:.0f} points against {honest[subject]}, {subject[:15]}"
+            for subject, points in blamed.items()
+            if points > BLAME
+        ]
+    return found
+
+
+ALWAYS: Sequence[Check] = (integrity, fifo, no_silent_loss, nobody_blamed)
 AT_REST: Sequence[Check] = (
     validity,
     agreement,

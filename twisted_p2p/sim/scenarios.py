@@ -219,6 +219,19 @@ def halves_partitioned(world: World, peers: int) -> float:
 
 
 @scenario
+def halves_apart_for_longer_than_logs(world: World, peers: int) -> float:
+    """The network is cut in two halves, which go on talking, for a minute longer than logs are kept, half a minute."""
+    world.config = attrs.evolve(world.config, retention_age=30.0)
+    members = build(world, peers)
+    shuffled = world.rng.sample(members, len(members))
+    world.partition(shuffled[: peers // 2], shuffled[peers // 2 :])
+    _talk(world, members, 30)
+    world.run(150)
+    world.heal()
+    return 120
+
+
+@scenario
 def genesis_comes_back_empty(world: World, peers: int) -> float:
     """The genesis dies; a newcomer joins through another peer; the genesis returns with nothing; all is one network."""
     members = build(world, peers)
