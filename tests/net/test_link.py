@@ -244,6 +244,22 @@ class LinkProtocolTests(SynchronousTestCase):
         self.link.stopProducing()
         self.assertEqual(self.service.told, ["made", "congested", "drained"])
 
+    def test_one_read(self) -> None:
+        """What is of one read is handed over at once, at its end, or at that of the connection."""
+        self.link.begin_read()
+        for part in (b"one\ntw", b"o\nthree\nfo", b"ur"):
+            self.link.dataReceived(part)
+        self.assertEqual(self.service.told, ["made"])
+        self.link.end_read()
+        self.assertEqual(self.service.told, ["made", [b"one", b"two", b"three"]])
+        self.link.begin_read()
+        self.link.end_read()
+        self.link.begin_read()
+        self.link.dataReceived(b"\nlast")
+        self.link.connectionLost()
+        self.link.end_read()
+        self.assertEqual(self.service.told[2:], [[b"four"], "lost"])
+
     def test_rest(self) -> None:
         """While it rests nothing is read; a further rest begins anew, and the end of the connection ends it."""
         self.link.rest(2.0)

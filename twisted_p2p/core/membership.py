@@ -115,6 +115,8 @@ class Membership:
     digest: BucketDigest[str] = attrs.field(init=False)
     own: Record = attrs.field(init=False)
     """What we say of ourselves; in the directory only once we have joined."""
+    _home: str = ""
+    """Our own address, once we have said it."""
     _news: list[Fact] = attrs.field(factory=list)
     _living: DrawSet = attrs.field(factory=DrawSet)
     """All others that are alive."""
@@ -205,7 +207,7 @@ class Membership:
 
     def is_ours(self, host: str) -> bool:
         """Whether this is our own machine, or whoever shares our address: others on it, or behind the same router."""
-        return is_this_machine(host) or host == self.own.ip_addr
+        return is_this_machine(host) or host == self._home
 
     def departed(self) -> list[Record]:
         """Records of all that have left or failed."""
@@ -275,6 +277,7 @@ class Membership:
 
         One that nobody would believe, since our clock was far ahead when we made it, need not be exceeded.
         """
+        self._home = host
         peer, incarnation = self.signer.peer, int(self.turn.now * 1000)
         if not self.is_ahead(above):
             incarnation = max(incarnation, above + 1)

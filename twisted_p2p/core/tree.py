@@ -85,8 +85,12 @@ class Tree:
         return stream != last_stream or seq <= last or seq % (1 << (seq - last).bit_length() - 1) == 0
 
     def duplicate(self, flow: Flow, stream: Stream, seq: int) -> None:
-        """A bundle came once more."""
-        if (stream, seq) == self._witness:
+        """A bundle came once more. A duplicate of the witness may be late, too: by then all have the same one."""
+        if (stream, seq) != self._witness:
+            return
+        if self.turn.now - self._witnessed > self.turn.config.prune_delay:
+            self._prune_one(flow)
+        else:
             self._duplicates[flow.link.id] = flow
 
     def _prune(self) -> None:

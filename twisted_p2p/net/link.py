@@ -12,12 +12,12 @@ from twisted.internet.interfaces import (
     IPushProducer,
     ITCPTransport,
 )
-from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.protocol import Factory, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_p2p.net.stranger import what_it_spoke
-from twisted_p2p.net.tls import binding, is_no_tls, proven_peer
+from twisted_p2p.net.tls import WholeReads, binding, is_no_tls, proven_peer
 
 if TYPE_CHECKING:
     from twisted_p2p.net.service import PeerService
@@ -83,7 +83,7 @@ class LineSplitter:
 
 
 @implementer(IPushProducer, IHandshakeListener)
-class LinkProtocol(Protocol):
+class LinkProtocol(WholeReads):
     """One connection. It decides nothing: lines, pauses and the end go to the PeerService."""
 
     transport: ITCPTransport
@@ -110,7 +110,7 @@ class LinkProtocol(Protocol):
         """TLS has proven who is at the other end."""
         self.service.link_secured(self, proven_peer(self.transport), binding(self.transport))
 
-    def dataReceived(self, data: bytes) -> None:
+    def readReceived(self, data: bytes) -> None:
         """Hand over the whole lines."""
         if self.hung_up:
             self._ignored += len(data)
@@ -151,6 +151,7 @@ class LinkProtocol(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Gone, for whatever reason. What waits to be read or written is freed at once, not with the next garbage:
         somebody may leave megabytes in each of hundreds of connections before that is collected."""
+        self.end_read()
         if self._resting is not None:
             self._resting.cancel()
             self._resting = None

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.x509.oid import NameOID
 from OpenSSL import SSL
 from twisted.internet.interfaces import IAddress, IOpenSSLClientConnectionCreator, IOpenSSLServerConnectionCreator
-from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Factory, Protocol
 from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -79,6 +79,49 @@ def binding(transport: Any) -> bytes:
     return bytes(transport.getHandle().export_keying_material(EXPORTER, 32))
 
 
+class WholeReads(Protocol):
+    """A protocol that is handed each read as a whole, and not each record of TLS, of 16 KiB at most, that is in it."""
+
+    _parts: list[bytes] | None = None
+    """What has come of a read that goes on."""
+
+    def begin_read(self) -> None:
+        """What comes until `end_read` is of one read."""
+        self._parts = []
+
+    def end_read(self) -> None:
+        """That was all of it."""
+        parts, self._parts = self._parts, None
+        if parts:
+            self.readReceived(b"".join(parts))
+
+    def dataReceived(self, data: bytes) -> None:
+        """A read, or a part of one."""
+        if self._parts is None:
+            self.readReceived(data)
+        else:
+            self._parts.append(data)
+
+    def readReceived(self, data: bytes) -> None:
+        """A whole read has come."""
+        raise NotImplementedError
+
+
+class _Whole:
+    """Says where a read begins and ends."""
+
+    wrappedProtocol: Any
+
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes have come on the connection below."""
+        inside = self.wrappedProtocol
+        if isinstance(inside, WholeReads):
+            inside.begin_read()
+        super().dataReceived(data)  # type: ignore[misc]  # of the class that this one is mixed into
+        if isinstance(inside, WholeReads):
+            inside.end_read()
+
+
 class _Freed:
     """A connection that has ended by an error is freed at once, with all that waited in it."""
 
@@ -89,11 +132,11 @@ class _Freed:
             reason.cleanFailure()
 
 
-class _Dialler(_Freed, BufferingTLSTransport):
+class _Dialler(_Whole, _Freed, BufferingTLSTransport):
     """One end of a connection that we have made."""
 
 
-class _Listener(_Freed, TLSMemoryBIOProtocol):
+class _Listener(_Whole, _Freed, TLSMemoryBIOProtocol):
     """One end of a connection that somebody has made to us. Before any of TLS it looks whether that is what comes."""
 
     _has_begun = False
