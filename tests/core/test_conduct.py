@@ -166,7 +166,7 @@ class AddressTests(ConductCase):
         self.assertEqual((self.stage.bans, self.refusal(BOB, host=own)), ([], ""))
 
     def test_shared_address(self) -> None:
-        """Nor is one at which a peer is said to be, and nothing is held against it: the others there are banned by key."""
+        """Nor is one at which a peer is said to be, and nothing is held against it: others there are banned by key."""
         self.stage.befriend(BOB).send(wire.JoinedInNetwork(ALICE.record(address=("192.0.2.1", 5050))))
         for number in range(1, 9):
             self.offend(Puppet(number), 3, host="192.0.2.1")
