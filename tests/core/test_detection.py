@@ -374,6 +374,16 @@ class WitnessTests(DetectionCase):
         self.alice.send(wire.Suspect(puppet.peer, puppet.record().incarnation))
         return self.stage.take_dials()
 
+    def test_neighbour_without_end(self) -> None:
+        """However often it asks, a neighbour of ours is not made to look as if we flooded it, nor flooded by it."""
+        carol = self.stage.befriend(CAROL)
+        carol.take_all()
+        for _ in range(3 * LAN.requests_burst):
+            self.ask()
+            self.stage.pass_time(0.01)
+        self.assertLess(sum(isinstance(frame, wire.Ping) for frame in carol.take_all()), LAN.requests_burst / 10)
+        self.assertIsNone(carol.ended)
+
     def verdicts(self, line: Line) -> list[bool]:
         """What we have told about Carol."""
         frames = [frame for frame in line.take_all() if isinstance(frame, wire.Verdict)]

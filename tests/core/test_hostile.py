@@ -375,7 +375,8 @@ class BrokenPromisesTests(WorldCase):
             self.say(*map(wire.encode, frames))
             self.world.run(1)
             for peer in self.honest:
-                self.assertTrue(0 < len(peer.core.catchup.wants) <= LAN.max_wants)
+                self.assertTrue((n > 0) <= len(peer.core.catchup.wants) + n <= LAN.introductions_burst + n)
+                self.assertLess(peer.core.turn.counts["grafts"], 100)
         self.check_messages()
         self.world.run(2 * LAN.gap_patience)
         for peer in self.honest:

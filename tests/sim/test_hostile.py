@@ -108,6 +108,12 @@ class ClaimsTests(AttackCase):
         self.attack("inventor", "one")
         self.assertLess(self.cost.bytes, 3)
 
+    def test_silent_inventor(self) -> None:
+        """Three that answer nothing of what is asked for then make nobody ask others without end, nor be blamed."""
+        self.attack("silent-inventor", phases=(4, 15, 3))
+        self.assertLess(self.p99(self.seen), 3 * self.p99(self.without))
+        self.assertLess(sum(peer.core.turn.counts["given_up"] for peer in self.seen.honest), 30_000)
+
     def test_floor_liar(self) -> None:
         """Nobody skips anything since three of ten say that it is gone, and delays stay what they are."""
         self.attack("floor-liar", phases=(4, 56, 3))
@@ -149,6 +155,11 @@ class FactsTests(AttackCase):
         """Nobody is declared failed since three of ten say of all that they are not there."""
         self.attack("verdict-liar", phases=(4, 15, 3))
         self.assertEqual(self.seen.meter.flaps(), 0)
+
+    def test_suspecter(self) -> None:
+        """Questions without end about a peer get those banned who ask, and nobody whom they ask."""
+        self.attack("suspecter", "most-neighbours", phases=(4, 45, 3))
+        self.assertGreater(self.ends(Reason.FLOODING), 0)
 
     def test_introducer(self) -> None:
         """Invented peers, a hundred a second, keep no message from anybody."""

@@ -224,7 +224,7 @@ class Spread:
             self.on_early(link, stream, seq)
             return
         if position == 1 and not self.positions.knows(stream):
-            self.speakers.begins(stream[0], link.peer)
+            self.speakers.begins(stream, link.peer)
         self._accept(link, stream, seq, line, frame)
         if early is not None:
             self._release(stream)
@@ -276,7 +276,7 @@ class Spread:
         if len(self.positions) >= config.max_streams or self.positions.epochs(stream[0]) >= config.max_epochs:
             self.turn.counts["streams_full"] += 1
             return False
-        if link is not None and not self.speakers.may_begin(stream[0], link.peer):
+        if link is not None and not self.speakers.may_begin(stream, link.peer):
             self.turn.counts["streams_over_rate"] += 1
             return False
         return True

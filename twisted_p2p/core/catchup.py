@@ -130,6 +130,8 @@ class CatchUp:
             if not self.spread.may_begin(stream, link) or not self._has_room(link.id):
                 self.turn.counts["wants_full"] += 1
                 return
+            if not self.positions.knows(stream):
+                self.spread.speakers.expect(stream, link.peer)
             want = self.wants[stream] = Want(self.turn.now, link.id, deadline=self.turn.now)
             self._raised.setdefault(link.id, {})[stream] = None
             if patient:
@@ -337,6 +339,7 @@ class CatchUp:
 
     def _drop(self, stream: Stream) -> None:
         number = self.wants.pop(stream).raised_by
+        self.spread.speakers.forget(stream)
         del self._raised[number][stream]
         if not self._raised[number]:
             del self._raised[number]

@@ -216,7 +216,7 @@ class Config:
     introductions_burst: int = 1_000
     introductions_interval: float = 1.0
     """The same for unknown peers of which one neighbour tells, and for streams of such peers of which it brings the
-    first bundle. Bitcoin's burst; a thousand may join at once."""
+    first bundle, or which we ask for on its word. Bitcoin's burst; a thousand may join at once."""
     histories_burst: int = 5
     histories_interval: float = 2.0
     """Newcomers for whom it is looked up where their history begins: so many at once, then one each interval. In a log

@@ -283,7 +283,8 @@ class Detection:
     def suspected(self, link: Link, frame: Suspect) -> None:
         """A neighbour asks us to try a peer: dial it, unless we have just done so, and tell what came of it.
 
-        One that is our neighbour is pinged: if it answers it is there, though it may take no more connections.
+        One that is our neighbour is pinged: if it answers it is there, though it may take no more connections. It is
+        not if it has answered a moment ago, or whoever asks us without end would make us flood it.
         """
         entry = self.membership.entries.get(frame.peer)
         crowded = len(self._askers) >= _ASKED_MAX and frame.peer not in self._askers
@@ -291,6 +292,9 @@ class Detection:
             self.turn.counts["suspect_unknown"] += 1
             return
         neighbour, reached = self.overlay.active.get(frame.peer), frame.peer in self._probed
+        if neighbour is not None and self.turn.now < neighbour.answered_at + self.turn.config.probe_timeout:
+            self.links.send(link, Verdict(frame.peer, frame.incarnation, reached=True))
+            return
         if neighbour is not None:
             if frame.peer not in self._askers:
                 self.links.ping(neighbour, lambda: self._clear(frame.peer))

@@ -65,6 +65,8 @@ class Link:
     """Why it ended, once somebody has decided that."""
     pace: Pace | None = None
     """What it has sent lately; None before it has sent anything."""
+    answered_at: float = float("-inf")
+    """When it last answered a ping."""
     rests_until: float = 0.0
     """Nothing is read from it before."""
     _their_nonce: str = ""

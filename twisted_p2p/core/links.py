@@ -430,7 +430,7 @@ class Links:
             call = link._on_pong.pop(n, None)
             if call is not None:
                 call()
-        link._answered = frame.n
+        link._answered, link.answered_at = frame.n, self.turn.now
         if link.end is None:
             link._unread = link.payload = 0
             if link._deadline is not None:

@@ -14,12 +14,10 @@ from twisted_p2p.core.wire import (
     Graft,
     NodeConnAddr,
     Ping,
-    Pong,
     Prune,
     Roots,
     Shuffle,
     Suspect,
-    Verdict,
 )
 
 _LOCAL = frozenset(
@@ -31,12 +29,10 @@ _LOCAL = frozenset(
         Graft,
         NodeConnAddr,
         Ping,
-        Pong,
         Prune,
         Roots,
         Shuffle,
         Suspect,
-        Verdict,
         type(None),  # an unknown title
     ]
 )

@@ -9,6 +9,7 @@ import attrs
 
 from twisted_p2p.core.membership import Membership, TokenBuckets
 from twisted_p2p.core.turn import Turn
+from twisted_p2p.interfaces import Stream
 
 
 @attrs.define(eq=False)
@@ -21,19 +22,31 @@ class Speakers:
     turn: Turn
     membership: Membership
     _ration: TokenBuckets = attrs.field(init=False)
+    _expected: dict[Stream, None] = attrs.field(factory=dict)
+    """Those that are asked for: each has had its ration, or who tells of ever more would have us ask without end."""
 
     def __attrs_post_init__(self) -> None:
         config = self.turn.config
         self._ration = TokenBuckets(config.introductions_burst, config.introductions_interval)
 
-    def may_begin(self, origin: str, source: str) -> bool:
-        """Whether a stream of this origin may begin by what this neighbour brings."""
-        return self._is_known(origin) or self._ration.has(source, self.turn.now)
+    def may_begin(self, stream: Stream, source: str) -> bool:
+        """Whether a stream may begin by what this neighbour brings, or tells of."""
+        return stream in self._expected or self._is_known(stream[0]) or self._ration.has(source, self.turn.now)
 
-    def begins(self, origin: str, source: str) -> None:
-        """It does."""
-        if not self._is_known(origin):
+    def expect(self, stream: Stream, source: str) -> None:
+        """It is asked for, on the word of this neighbour."""
+        if not (stream in self._expected or self._is_known(stream[0])):
             self._ration.take(source, self.turn.now)
+            self._expected[stream] = None
+
+    def begins(self, stream: Stream, source: str) -> None:
+        """It does, by what this neighbour brings."""
+        self.expect(stream, source)
+        self.forget(stream)
+
+    def forget(self, stream: Stream) -> None:
+        """It is not asked for any more."""
+        self._expected.pop(stream, None)
 
     def _is_known(self, origin: str) -> bool:
         return self.membership.is_sample or origin in self.membership.entries

@@ -182,6 +182,18 @@ def inventor(hostile: Hostile) -> None:
 
 
 @kind
+def silent_inventor(hostile: Hostile) -> None:
+    """Claims every half second to have streams of other origins that nobody has heard of, and gives no answer."""
+
+    def invent() -> None:
+        names = islice(hostile.numbers, MANY // 2)
+        hostile.send_all(Frontier([(_invented(hostile, n), 1, 2) for n in names]))
+
+    hostile.on_into = lambda link, lines: [line for line in lines if not line.startswith(b'{"title":"#GRAFT"')]
+    hostile.every(0.5, invent)
+
+
+@kind
 def floor_liar(hostile: Hostile) -> None:
     """Claims to be far ahead in everybody's stream, and tells whoever asks that it is gone; it serves nothing."""
 
@@ -267,6 +279,19 @@ def verdict_liar(hostile: Hostile) -> None:
 
     hostile.on_out = out
     hostile.every(1.0, suspect)
+
+
+@kind
+def suspecter(hostile: Hostile) -> None:
+    """Asks all its neighbours two hundred times a second whether one peer is there, so that they ask that one."""
+    target = min(hostile.others(), key=lambda record: record.peer)
+
+    def ask() -> None:
+        for flow in hostile.flows:
+            if flow.link.peer != target.peer:
+                hostile.send(flow.link.id, wire.Suspect(target.peer, target.incarnation))
+
+    hostile.every(0.005, ask)
 
 
 @kind
