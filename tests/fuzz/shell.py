@@ -133,6 +133,7 @@ class Shell:
             rng=random.Random(0),
         )
         self.perform(self.core.start(("10.0.0.1", 5050), self.now))
+        self._forget()
 
     # --- what happens to the core
 
@@ -174,8 +175,7 @@ class Shell:
             self.now = max(self.now, wake)
             self._end_dials()
             self.perform(self.core.wake(self.now))
-            # What rests for twice the retention is forgotten, and may come again.
-            self._next = {stream: seq for stream, seq in self._next.items() if self.core.positions.knows(stream)}
+            self._forget()
         assert wakes <= RATE * (self.now - began) + RATE, f"{wakes} wakes in {self.now - began:g} s"
         self.now = end
         self._end_dials()
@@ -248,6 +248,10 @@ class Shell:
         stream = bundle.origin, bundle.epoch
         assert bundle.seq >= self._next.get(stream, 1), f"{stream} {bundle.seq} comes again"
         self._next[stream] = bundle.seq + 1
+
+    def _forget(self) -> None:
+        """What rests for twice the retention, or comes to one who was away for as long, may come again."""
+        self._next = {stream: seq for stream, seq in self._next.items() if self.core.positions.knows(stream)}
 
     # --- what it keeps
 

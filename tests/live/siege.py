@@ -13,7 +13,7 @@ from pathlib import Path
 
 import attrs
 
-from tests.bench.network import cpu_seconds
+from tests.bench.meters import cpu_seconds
 from tests.live.network import LiveNetwork, RawPeer
 from tests.live.processes import Process, TwistdPeer, wait_until
 from tests.live.talk import Talk, numbers
@@ -48,7 +48,8 @@ class Vitals:
         status = dict(re.findall(r"^(\w+):\s+(\d+)", (folder / "status").read_text(), re.MULTILINE))
         resident, peak = (int(status[name]) * 1024 for name in ("VmRSS", "VmHWM"))
         lines = len(LOGGED.findall(peer.stdout + peer.stderr))
-        return cls(cpu_seconds(peer), resident, peak, len(os.listdir(folder / "fd")), int(status["Threads"]), lines)
+        cpu, files = cpu_seconds(peer.popen.pid), len(os.listdir(folder / "fd"))
+        return cls(cpu, resident, peak, files, int(status["Threads"]), lines)
 
 
 def forget_peak(peer: Process) -> None:
@@ -255,7 +256,7 @@ class Siege:
         attacker = Attacker(self.victim.port, self.network.name, self.is_plain, size, seconds)
         others = self.network.alive[1:]
         heard = [len(peer.events) for peer in self.network.alive]
-        before, others_before = Vitals.of(self.victim), sum(map(cpu_seconds, others))
+        before, others_before = Vitals.of(self.victim), sum(cpu_seconds(other.popen.pid) for other in others)
         forget_peak(self.victim)
         begun, used, failures = time.monotonic(), [0.0], list[BaseException]()
 
@@ -282,7 +283,7 @@ class Siege:
             attacker.hung_up,
             used[0],
             after.cpu - before.cpu,
-            sum(map(cpu_seconds, others)) - others_before,
+            sum(cpu_seconds(other.popen.pid) for other in others) - others_before,
             took,
             after.peak - before.resident,
             after.resident,
