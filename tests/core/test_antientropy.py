@@ -491,9 +491,35 @@ class ProbeTests(SynchronousTestCase):
         self.assertEqual(kinds(self.line, wire.NodeConnAddr, wire.Graft), [])
         self.stage.pass_time(LAN.graft_timeout + 0.01)
 
+    def look_again(self) -> None:
+        """Nothing has changed at two more looks."""
+        for _ in range(2):
+            self.tell((*CAROL.stream, 5))
+            self.assertEqual(kinds(self.line, wire.NodeConnAddr), [])
+            self.stage.pass_time(LAN.graft_timeout + 0.01)
+
+    def test_gets_on(self) -> None:
+        """Who is behind, and gets on, is just catching up: its neighbours are not to make room for us."""
+        self.look_twice()
+        self.look_again()
+        self.stage.lines[1].send_lines(CAROL.bundle(1))
+        self.tell((*CAROL.stream, 5))
+        self.assertEqual((kinds(self.line, wire.NodeConnAddr), self.stage.counts["splits"]), ([], 0))
+
+    def test_other_gets_on(self) -> None:
+        """So it is with the other one."""
+        self.stage.lines[1].send_lines(CAROL.bundle(1), CAROL.bundle(2))
+        [roots] = self.roots
+        self.line.send(msgspec.structs.replace(roots, answer=False, streams=OTHER))
+        self.tell()
+        self.stage.pass_time(LAN.graft_timeout + 0.01)
+        self.tell((*CAROL.stream, 2))
+        self.assertEqual((kinds(self.line, wire.NodeConnAddr), self.stage.counts["splits"]), ([], 0))
+
     def test_split(self) -> None:
         """If both still differ after the time-out, the other is asked to be a neighbour, urgently: two become one."""
         self.look_twice()
+        self.look_again()
         self.tell((*CAROL.stream, 5))
         self.assertEqual(kinds(self.line, wire.NodeConnAddr), [wire.NodeConnAddr(urgent=True)])
         self.assertEqual(self.stage.counts["splits"], 1)
@@ -513,7 +539,8 @@ class ProbeTests(SynchronousTestCase):
         self.stage.lines[1].send_lines(CAROL.bundle(1))
         [roots] = self.roots
         self.line.send(msgspec.structs.replace(roots, answer=False, streams=OTHER))
-        self.tell()
-        self.stage.pass_time(LAN.graft_timeout + 0.01)
+        for _ in range(3):
+            self.tell()
+            self.stage.pass_time(LAN.graft_timeout + 0.01)
         self.tell()
         self.assertEqual(kinds(self.line, wire.NodeConnAddr), [wire.NodeConnAddr(urgent=True)])

@@ -465,6 +465,14 @@ class ServingTests(CatchUpCase):
         assert self.line.ended is not None
         self.assertIs(self.line.ended.reason, Reason.ASKS_AGAIN)
 
+    def test_sent_already_now_and_then(self) -> None:
+        """Who does so now and then, for however long, is just refused; so is one request for many streams at once."""
+        self.line.send(*[wire.Graft([(*self.own, 1)])] * 2)
+        for _ in range(2 * LAN.grafts_refused):
+            self.line.send(*[wire.Graft([(*self.own, 1)] * LAN.grafts_refused)])
+            self.stage.pass_time(LAN.grafts_again_interval)
+        self.assertIsNone(self.line.ended)
+
     def test_level(self) -> None:
         """Who asks for what comes next gets just that, once it is there."""
         self.line.send(wire.Graft([(*self.own, 6)]))

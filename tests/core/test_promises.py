@@ -10,7 +10,7 @@ from twisted_p2p.core import wire
 from twisted_p2p.core.actions import Reason
 from twisted_p2p.core.config import LAN
 
-CAROL = Puppet(0x30)
+CAROL, DAVE = Puppet(0x30), Puppet(0x48)
 
 
 class PromisesCase(SynchronousTestCase):
@@ -105,6 +105,17 @@ class KeptTests(PromisesCase):
         self.one.send_lines(CAROL.bundle(1))
         self.stage.pass_time(2 * LAN.ping_timeout)
         self.assertEqual((self.doubt(self.one), self.stage.counts["broken_promises"]), (0, 0))
+
+    def test_serves(self) -> None:
+        """While it brings other bundles those that it is asked for may wait behind them."""
+        self.tell(self.one)
+        self.one.send(wire.Frontier([(DAVE.peer, 7, 9)]))
+        for seq in range(1, 9):
+            self.stage.pass_time(LAN.ping_timeout / 2)
+            self.one.send_lines(DAVE.bundle(seq))
+        self.assertEqual(self.stage.counts["broken_promises"], 0)
+        self.stage.pass_time(2 * LAN.ping_timeout)
+        self.assertEqual(self.stage.counts["broken_promises"], 1)
 
     def test_floor(self) -> None:
         """So does the word that it is gone."""

@@ -295,6 +295,19 @@ class CongestedTests(TreeCase):
         self.stage.broadcast("c")
         self.assertEqual(self.to_bob.take_seqs(), [1, 2, 3])
 
+    def test_asked_before(self) -> None:
+        """What it had asked for before it got slow it gets, too, however late: it counts on us for that."""
+        stream = self.stage.core.spread.own
+        self.stage.broadcast("a", "b")
+        self.to_bob.take()
+        self.to_bob.congest()
+        self.to_bob.send(wire.Graft([(*stream, 1)], 1))
+        self.look()
+        self.assertEqual(self.prunes(self.to_bob), [1])
+        self.to_bob.drain()
+        self.stage.pass_time(0.01)
+        self.assertEqual(self.to_bob.take_seqs(), [1])
+
     def test_gone(self) -> None:
         """A link that ends meanwhile concerns nobody."""
         self.to_bob.congest()

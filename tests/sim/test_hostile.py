@@ -131,7 +131,7 @@ class RequestsTests(AttackCase):
 
     def test_grafter(self) -> None:
         """What was sent is not sent again and again: the links end, and who goes on asking is banned (row 86)."""
-        self.attack("grafter", phases=(4, 30, 3))
+        self.attack("grafter", phases=(4, 100, 3))
         self.assertLess(self.cost.bytes, 10)
         self.assertGreater(self.ends(Reason.ASKS_AGAIN), 0)
         self.check_banned()

@@ -32,6 +32,8 @@ Hashes = dict[int, str]
 
 _GIVERS = 4
 """Neighbours that are asked for history at most."""
+_LOOKS = 4
+"""After so many without progress two peers are held to be split."""
 
 
 @attrs.define(eq=False)
@@ -431,7 +433,7 @@ class AntiEntropy:
         elif comparison.looks == 1:
             self._first_look(link, comparison)
         else:
-            self._second_look(link, comparison)
+            self._later_look(link, comparison)
 
     def _look_at_neighbour(self, link: Link, comparison: Comparison) -> None:
         """Whoever of us is behind, and stays so, asks."""
@@ -457,22 +459,39 @@ class AntiEntropy:
         """With one who is no neighbour we look again, once what was under way has had the time to arrive."""
         comparison.theirs = comparison.told
         comparison.ours = {stream: self.positions.of(stream) for stream in comparison.told}
+        self._look_later(link, comparison)
 
+    def _look_later(self, link: Link, comparison: Comparison) -> None:
         def again() -> None:
             if self._compared.get(link.id) is comparison:
                 self._look(link, comparison)
 
         self.turn.timers.after(self.turn.config.graft_timeout, again)
 
-    def _second_look(self, link: Link, comparison: Comparison) -> None:
-        stuck = any(self.positions.of(stream) < there for stream, there in comparison.theirs.items())
-        stuck |= any(comparison.told.get(stream, here) < here for stream, here in comparison.ours.items())
-        if stuck:
+    def _later_look(self, link: Link, comparison: Comparison) -> None:
+        """No way leads from one of us to the other if something is still behind, and nothing of it has come.
+
+        Who is just catching up gets on; if it were made a neighbour of all who find it behind, it would lose those that
+        serve it.
+        """
+        ours, theirs, told = comparison.ours, comparison.theirs, comparison.told
+        is_behind = gets_on = False
+        for stream, there in theirs.items():
+            here = ours[stream]
+            if there > here:
+                is_behind |= self.positions.of(stream) < there
+                gets_on |= self.positions.of(stream) > here
+            elif there < here:
+                is_behind |= told.get(stream, here) < here
+                gets_on |= told.get(stream, here) > there
+        if not is_behind or gets_on:
+            self._compared_equal(link)
+        elif comparison.looks < _LOOKS:
+            self._look_later(link, comparison)
+        else:
             del self._compared[link.id]
             self.turn.counts["splits"] += 1
             self.on_split(link)
-        else:
-            self._compared_equal(link)
 
     def _compared_equal(self, link: Link) -> None:
         del self._compared[link.id]

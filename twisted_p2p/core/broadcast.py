@@ -38,14 +38,14 @@ class Flow:
     cursor: dict[Stream, int] = attrs.field(factory=dict)
     owed: dict[Stream, None] = attrs.field(factory=dict)
     """The streams in `cursor` that are to be served; the others wait for a GRAFT, or for us to get as far."""
+    asked: dict[Stream, None] = attrs.field(factory=dict)
+    """Those of them that the other end has asked for: however slowly it reads, it counts on us for them."""
     moved: dict[Stream, None] = attrs.field(factory=dict)
     """The streams whose positions the other end is to be told, on a lazy link."""
     paused: Timer | None = None
     """Until the link is to rest if it still takes nothing."""
     served: dict[Stream, int] = attrs.field(factory=dict)
     """Up to where each stream was sent out of the log."""
-    refused: int = 0
-    """How often it asked in vain for what it was sent already."""
     grafts_sent: int = 0
     grafts_heard: int = 0
 
@@ -363,6 +363,7 @@ class Spread:
         while flow.owed and not link.congested and self.turn.room(link.id) > 0:
             stream = next(iter(flow.owed))
             del flow.owed[stream]
+            is_asked = flow.asked.pop(stream, 0) is None
             cursor, position = flow.cursor.get(stream), self.positions.of(stream)
             if cursor is None or cursor > position:
                 continue
@@ -379,6 +380,8 @@ class Spread:
             else:
                 flow.cursor[stream] = cursor + len(lines)
                 flow.owed[stream] = None
+                if is_asked:
+                    flow.asked[stream] = None
 
     def _write(self, link: Link, line: bytes) -> None:
         self.turn.write_payload(link.id, line)

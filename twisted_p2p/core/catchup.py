@@ -108,6 +108,8 @@ class CatchUp:
     _timer: Timer | None = None
     _repeats: TokenBuckets = attrs.field(init=False)
     """By link and stream: what is sent once more."""
+    _refusals: TokenBuckets = attrs.field(init=False)
+    """By link: requests for what is not."""
     _sought: float = float("-inf")
     """When we last got in touch with others."""
     lateness: Lateness = attrs.field(default=attrs.Factory(_lateness, takes_self=True))
@@ -115,6 +117,7 @@ class CatchUp:
     def __attrs_post_init__(self) -> None:
         config = self.turn.config
         self._repeats = TokenBuckets(config.grafts_again, config.grafts_again_interval)
+        self._refusals = TokenBuckets(config.grafts_refused, config.grafts_again_interval)
 
     # --- what makes us want
 
@@ -159,6 +162,7 @@ class CatchUp:
         """We have moved. Whoever we are level with now is to push this stream from here on."""
         if link is not None and self.promises.are_open:
             self.promises.kept(link, stream)
+            self.promises.serves(link)
         want = self.wants.get(stream)
         if want is None:
             return
@@ -419,6 +423,7 @@ class CatchUp:
         """Forget to whom much was sent long ago."""
         now = self.turn.now
         self._repeats.expire(now)
+        self._refusals.expire(now)
         self._serving = {peer: bucket for peer, bucket in self._serving.items() if not bucket.is_full(now)}
 
     def grafted(self, link: Link, frame: Graft) -> None:
@@ -432,6 +437,7 @@ class CatchUp:
             # Nothing goes out before the first comparison: it may tell that our log is an old copy.
             self.turn.counts["graft_too_early"] += 1
             return
+        is_refused = False
         for origin, epoch, position in frame.streams:
             stream = (origin, epoch)
             if not self.positions.knows(stream):
@@ -442,27 +448,37 @@ class CatchUp:
                 flow.cursor.pop(stream, None)
                 continue
             if position < flow.served.get(stream, 1) and not self._may_repeat(flow, stream):
-                if link.end is not None:
-                    return
+                is_refused = True
                 continue
             if position < ours and not self._may_serve(link.peer, flow.cursor.get(stream, ours) - position):
                 self.turn.counts["grafts_over_rate"] += 1
                 continue
             flow.cursor[stream] = position
             if position < ours:
+                flow.asked[stream] = None
                 self.spread.owe(flow, stream)
             else:
                 flow.owed.pop(stream, None)
                 self.spread.send_floor(link, stream, position)
+        if is_refused:
+            self._was_refused(link)
 
     def _may_repeat(self, flow: Flow, stream: Stream) -> bool:
-        """Whether what this link was sent already is sent once more. Who asks for it without end is hung up on."""
+        """Whether what this link was sent already is sent once more."""
         key = (flow.link.id, stream)
         if self._repeats.has(key, self.turn.now):
             self._repeats.take(key, self.turn.now)
             return True
         self.turn.counts["graft_refused"] += 1
-        flow.refused += 1
-        if flow.refused > self.turn.config.grafts_refused:
-            self.links.hang_up(flow.link, Reason.ASKS_AGAIN)
         return False
+
+    def _was_refused(self, link: Link) -> None:
+        """Some of what it asked for it was sent already. Who asks for that without end is hung up on.
+
+        What was sent may still be under way, of a hundred streams at once. So it is requests that count, and not those
+        of long ago.
+        """
+        if self._refusals.has(link.id, self.turn.now):
+            self._refusals.take(link.id, self.turn.now)
+        else:
+            self.links.hang_up(link, Reason.ASKS_AGAIN)

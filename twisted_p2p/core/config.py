@@ -185,7 +185,7 @@ class Config:
     """How often a link may ask for what it was sent already, of one stream: so often at once, then once an interval.
     On a connection nothing is lost, but what was held back may be dropped. GossipSub's 3 retransmissions."""
     grafts_refused: int = 100
-    """So many requests over that end the link."""
+    """Requests over that, so many at once, and then one an interval; one more ends the link."""
     promises_max: float = 5.0
     promises_decay: float = 60.0
     """A neighbour that has told of bundles, and sends none within `ping_timeout` of being asked, has broken a promise;

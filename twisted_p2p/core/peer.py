@@ -436,6 +436,7 @@ class PeerCore:
 
     def _duplicate(self, flow: Flow, stream: Stream, seq: int) -> None:
         self.promises.kept(flow.link, stream)
+        self.promises.serves(flow.link)
         self.tree.duplicate(flow, stream, seq)
         needless = self.catchup.came_again(flow.link, stream, seq)
         if needless is not None:

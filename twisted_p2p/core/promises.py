@@ -32,6 +32,8 @@ class Promises:
     links: Links
     _asked: dict[int, dict[Stream, float]] = attrs.field(factory=dict)
     """By link and stream: since when."""
+    _served: dict[int, float] = attrs.field(factory=dict)
+    """By link: when it last brought any bundle."""
     _scores: dict[str, Score] = attrs.field(factory=dict)
     """By peer, so that a new link is no new beginning."""
     _over: dict[int, Link] = attrs.field(factory=dict)
@@ -48,6 +50,11 @@ class Promises:
     def are_open(self) -> bool:
         """Whether any link is still to send what it was asked for."""
         return bool(self._asked)
+
+    def serves(self, link: Link) -> None:
+        """The link has brought a bundle that it was not asked for: what it was asked for may wait behind that."""
+        if link.id in self._asked:
+            self._served[link.id] = self.turn.now
 
     def void(self, number: int, stream: Stream) -> None:
         """We need no more what we have asked for, and the other end hears so."""
@@ -100,7 +107,7 @@ class Promises:
         self._timer = None
         now, patience = self.turn.now, self.turn.config.ping_timeout
         for number, asked in list(self._asked.items()):
-            since = min(asked.values())
+            since = max(min(asked.values()), self._served.get(number, 0.0))
             if now - since < patience:
                 continue
             del self._asked[number]
@@ -115,6 +122,7 @@ class Promises:
     def lost(self, link: Link) -> None:
         """A link is gone; what was held against its peer stays."""
         self._asked.pop(link.id, None)
+        self._served.pop(link.id, None)
         self._over.pop(link.id, None)
 
     def judge(self) -> None:

@@ -134,15 +134,19 @@ class Tree:
             flow.paused = self.turn.timers.after(self.catchup.lateness.timeout, lambda: self._relieve(flow))
 
     def _relieve(self, flow: Flow) -> None:
-        """Push nothing more on a link that takes nothing; what we owe, the other end is told of and may ask for."""
+        """Push nothing more on a link that takes nothing; what we owe, the other end is told of and may ask for.
+
+        What it has asked for is still sent: it has nobody else to count on, and would take us for one that lies.
+        """
         flow.paused = None
         if flow.link.end is not None or not flow.link.congested:
             return
         if flow.eager and flow.live and self._others(flow):
-            owed, flow.owed = flow.owed, {}
+            owed, flow.owed = flow.owed, {stream: None for stream in flow.owed if stream in flow.asked}
             self._rest(flow)
             for stream in owed:
-                self.moved(flow, stream)
+                if stream not in flow.owed:
+                    self.moved(flow, stream)
             self.turn.counts["pruned_slow"] += 1
             self.links.send(flow.link, wire.Prune(flow.grafts_heard))
         self.congested(flow.link)

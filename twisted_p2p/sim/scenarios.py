@@ -462,6 +462,23 @@ def narrow_links(world: World, peers: int) -> float:
 
 
 @scenario
+def returns_over_narrow_links(world: World, peers: int) -> float:
+    """A peer comes back after the others have said much, over connections that carry 20 kilobytes a second each."""
+    members = build(world, peers)
+    late = world.rng.choice(members[1:])
+    late.kill()
+    world.run(1)
+    say(world.running, 3, "x" * 30_000)
+    world.run(5)
+    world.bandwidth = 20_000
+    late.restart()
+    for _ in range(10):
+        world.run(6)
+        say([world.rng.choice(members)])
+    return 400
+
+
+@scenario
 def churn(world: World, peers: int) -> float:
     """For a minute peers come, leave and die, and those that are there talk."""
     build(world, peers)
