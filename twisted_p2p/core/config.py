@@ -87,10 +87,11 @@ class Config:
     address with many others, as in an office, has a few links to each of its peers."""
     max_handshakes: int = 128
     """Connections of others that have not proven their key yet. It takes milliseconds: who waits longest goes first."""
-    arrivals_burst: int = 200
-    arrivals_interval: float = 0.5
+    arrivals_burst: int = 1_000
+    arrivals_interval: float = 0.1
     """Connections that one address, other than this machine's, may make to us: so many at once, then one each interval.
-    A peer is dialled by each of the others now and then, and an address rarely has more than some dozens of them."""
+    A peer is dialled by each of the others now and then, and hundreds may start at once behind one router: who is
+    sent away takes us for dead. Ten handshakes a second take some hundredths of a core."""
 
     # --- what a link may send
     lines_burst: int = 20_000

@@ -479,6 +479,18 @@ def returns_over_narrow_links(world: World, peers: int) -> float:
 
 
 @scenario
+def joins_behind_one_router(world: World, peers: int) -> float:
+    """Twelve times as many peers as usual, behind one address, start at once, and join through a genesis elsewhere."""
+    world.genesis(address=("30.1.1.1", 5050))
+    for number in range(1, 12 * peers):
+        world.newcomer(address=("20.1.1.1", 5050 + number))
+    for _ in range(3):
+        world.run(1)
+        say([peer for peer in world.peers if peer.member_since is not None][-SPEAKERS:])
+    return JOIN_LIMIT
+
+
+@scenario
 def churn(world: World, peers: int) -> float:
     """For a minute peers come, leave and die, and those that are there talk."""
     build(world, peers)
