@@ -259,6 +259,16 @@ class AskingTests(OverlayCase):
         self.assertEqual(self.asks(line), [])
         self.assertTrue(line.become_neighbour())
 
+    def test_shrunk(self) -> None:
+        """Who has more neighbours than the network, which was larger, calls for gives them up one by one."""
+        self.stage = Stage(attrs.evolve(LAN, active_target=6, active_max=6))
+        lines = [self.stage.befriend(Puppet(0x10 + n)) for n in range(6)]
+        self.stage.core.config = self.stage.core.turn.config = attrs.evolve(LAN, active_target=3, active_max=4)
+        self.stage.pass_time(150)
+        left = [line for line in lines if line.ended is None]
+        self.assertEqual((len(left), len(self.stage.core.overlay.active)), (4, 4))
+        self.assertEqual({line.ended.reason for line in lines if line.ended is not None}, {Reason.DISPLACED})
+
     def test_splits_without_end(self) -> None:
         """However many peers seem to be split from us, we make a few of them give us room at once, then one a while."""
         lines = [self.stage.meet(Puppet(0x10 + n)) for n in range(6)]

@@ -119,12 +119,19 @@ class FloodingTests(PaceCase):
     def test_requests(self) -> None:
         """So many frames that a peer sends for itself."""
         frames = (wire.Ping(1), wire.AskRandomNode(), wire.Graft([]), wire.Roots("0" * 16, "0" * 16))
-        for frame in (*frames, wire.Suspect(BOB.peer, 1)):
+        for frame in frames:
             _, line = self.befriend(requests_burst=20, requests_rate=1.0)
             line.send(*[frame] * 20)
             self.assertIsNone(line.ended)
             line.send(frame)
             self.assertEqual(line.ended, Hangup(line.number, Reason.FLOODING))
+
+    def test_suspects_and_answers(self) -> None:
+        """Who is told of thousands of peers that are not there asks about each, and whoever is asked answers."""
+        _, line = self.befriend(requests_burst=20, requests_rate=1.0)
+        for frame in (wire.Suspect(BOB.peer, 1), wire.Verdict(BOB.peer, 1, reached=True), wire.Pong(1)):
+            line.send(*[frame] * 100)
+        self.assertIsNone(line.ended)
 
     def test_unknown_titles(self) -> None:
         """Frames of a later version count as well."""

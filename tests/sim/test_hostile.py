@@ -157,9 +157,10 @@ class FactsTests(AttackCase):
         self.assertEqual(self.seen.meter.flaps(), 0)
 
     def test_suspecter(self) -> None:
-        """Questions without end about a peer get those banned who ask, and nobody whom they ask."""
+        """Questions without end about a peer cost a word each, and get nobody banned whom they are put to."""
         self.attack("suspecter", "most-neighbours", phases=(4, 45, 3))
-        self.assertGreater(self.ends(Reason.FLOODING), 0)
+        self.assertEqual(self.ends(Reason.FLOODING), 0)
+        self.assertLess(self.cost.bytes, 2)
 
     def test_introducer(self) -> None:
         """Invented peers, a hundred a second, keep no message from anybody."""

@@ -116,6 +116,9 @@ class Overlay:
         if self.leaving:
             return
         self._insisting = len(self.active) < min(_LEAST, self.target) and self._refusals >= max(1, self._others())
+        if len(self.active) > self.room:
+            # The network was ten times as large, or seemed to be.
+            self.links.hang_up(self.turn.rng.choice(list(self.active.values())), Reason.DISPLACED)
         if missing <= 0:
             self._offered, self._former = [], []
             return

@@ -17,7 +17,6 @@ from twisted_p2p.core.wire import (
     Prune,
     Roots,
     Shuffle,
-    Suspect,
 )
 
 _LOCAL = frozenset(
@@ -32,7 +31,6 @@ _LOCAL = frozenset(
         Prune,
         Roots,
         Shuffle,
-        Suspect,
         type(None),  # an unknown title
     ]
 )

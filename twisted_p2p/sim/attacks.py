@@ -30,7 +30,7 @@ LIMIT = 60.0
 LONG = 1_800.0
 """The same after thousands of peers were invented: all of them are probed in vain, a few in a second."""
 NEWCOMERS = (2, 5, 8)
-"""Seconds after which one joins through a hostile genesis."""
+"""Seconds after which one joins through a hostile genesis, or, if that does not work, through another peer."""
 
 Placed = list[SimPeer]
 Place = Callable[[World, Sequence[SimPeer]], Placed]
@@ -173,7 +173,7 @@ def watch(world: World, peers: int, kind: str, place: str, phases: tuple[int, in
     talk, silence, again = phases
     for second in range(talk + silence + again):
         if place == "genesis" and second in NEWCOMERS:
-            honest.append(world.newcomer(members[0]))
+            honest.append(world.newcomer(*members[:2]))
         end = world.now + 1
         if not talk <= second < talk + silence:
             for peer in [peer for peer in honest if peer.member_since is not None]:

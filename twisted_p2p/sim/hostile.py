@@ -284,11 +284,11 @@ def verdict_liar(hostile: Hostile) -> None:
 @kind
 def suspecter(hostile: Hostile) -> None:
     """Asks all its neighbours two hundred times a second whether one peer is there, so that they ask that one."""
-    target = min(hostile.others(), key=lambda record: record.peer)
 
     def ask() -> None:
+        target = min(hostile.others(), key=lambda record: record.peer, default=None)
         for flow in hostile.flows:
-            if flow.link.peer != target.peer:
+            if target is not None and flow.link.peer != target.peer:
                 hostile.send(flow.link.id, wire.Suspect(target.peer, target.incarnation))
 
     hostile.every(0.005, ask)
@@ -352,8 +352,9 @@ def forger(hostile: Hostile) -> None:
     """Sends, every second, what others would say next, with its own signature, and alters what it passes on."""
 
     def forge() -> None:
-        for flow in hostile.flows:
-            stream = hostile.rng.choice(hostile.streams())
+        streams = hostile.streams()
+        for flow in hostile.flows if streams else ():
+            stream = hostile.rng.choice(streams)
             hostile.send_lines(flow.link.id, [hostile.bundle(stream, hostile.peer.core.positions.of(stream))])
 
     def alter(link: int, lines: Lines) -> Lines:
