@@ -12,8 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.core.puppet import Line, Puppet, Stage
 from twisted_p2p.core import wire
 from twisted_p2p.core.actions import Hangup, Reason
+from twisted_p2p.core.buckets import Bucket
 from twisted_p2p.core.config import LAN
-from twisted_p2p.core.pace import Bucket
 
 ALICE, BOB = Puppet(0x10), Puppet(0x20)
 

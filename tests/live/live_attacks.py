@@ -27,9 +27,8 @@ LATE = 2.0
 """Seconds within which 99 of 100 honest lines are heard during an attack."""
 SPARE = 12 * MIB
 """What the victim's memory may grow by, whatever an attack does: a turn's chunks, and the allocator's holes."""
-RESIDUE = 12 * MIB
-"""What its memory after a round may be above that after the round before. Of 28,000 connections that come and go one
-after another nothing stays, but how many there are at once differs from round to round."""
+RESIDUE = 8 * MIB
+"""What its memory after a round may be above that after the round before."""
 LOGGED = LINES + 2
 """Lines of its log in a round: those of one kind, and what is said of further ones."""
 HANDSHAKES = LAN.max_handshakes * 2**17

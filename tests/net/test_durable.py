@@ -115,7 +115,9 @@ class BansTests(DurableCase):
         peer = self.offend()
         self.assertTrue(self.one.core.conduct.is_banned(peer))
         self.assertRaises(DataDirError, self.one.reload)
+        self.assertRaises(DataDirError, self.one.lift, peer)
         self.assertTrue(self.one.core.conduct.is_banned(peer))
+        self.assertEqual([ban.subject for ban in self.one.bans()], [peer])
 
 
 class RestartTests(DurableCase):

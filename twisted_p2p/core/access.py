@@ -13,11 +13,12 @@ from collections.abc import Iterable
 
 import attrs
 
+from twisted_p2p.core.groups import address_in
+
 KEYS_MAX = 8
 """Keys that a network may have at once: each proof that comes is tried with all of them."""
 
 Range = ipaddress.IPv4Network | ipaddress.IPv6Network
-Host = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class Role(str, enum.Enum):
@@ -56,16 +57,6 @@ def admission(key: bytes, role: Role, prover: str, judge: str, binding: str) -> 
     return hmac.digest(key, text.encode(), "sha256").hex()
 
 
-def _host(text: str) -> Host | None:
-    """The IP address in a text, an IPv4 one as such; None: it is a name."""
-    try:
-        address = ipaddress.ip_address(text.partition("%")[0])
-    except ValueError:
-        return None
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return mapped or address
-
-
 @attrs.define(eq=False)
 class PeerList:
     """Peers, by their id or by where they are. Looking one up takes as long as there are lengths of ranges.
@@ -96,7 +87,7 @@ class PeerList:
         """Whether this peer is in it, or this host. "" is nobody, and a host that is a name is nowhere."""
         if peer in self.peers:
             return True
-        address = _host(host) if self._ranges else None
+        address = address_in(host) if self._ranges else None
         if address is None:
             return False
         number, bits = int(address), address.max_prefixlen
@@ -137,7 +128,7 @@ class Access:
             return False
         if self.allow is None or self.allow.names(peer, host):
             return True
-        return (not peer and bool(self.allow.peers)) or (self.allow.has_ranges and _host(host) is None)
+        return (not peer and bool(self.allow.peers)) or (self.allow.has_ranges and address_in(host) is None)
 
     def listed_against(self, peer: str, host: str) -> Objection | None:
         """What the lists have against a peer, with this address at its end of the connection."""

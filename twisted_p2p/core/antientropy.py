@@ -18,11 +18,12 @@ import msgspec
 from twisted_p2p.core import wire
 from twisted_p2p.core.actions import Reason
 from twisted_p2p.core.broadcast import Flow, Spread
+from twisted_p2p.core.buckets import TokenBuckets
 from twisted_p2p.core.catchup import CatchUp
 from twisted_p2p.core.digest import BUCKETS, bucket_of, differing
 from twisted_p2p.core.link import Link
 from twisted_p2p.core.links import Links
-from twisted_p2p.core.membership import Membership, TokenBuckets
+from twisted_p2p.core.membership import Membership
 from twisted_p2p.core.positions import Positions
 from twisted_p2p.core.turn import Turn
 from twisted_p2p.core.wire import Digest, GiveNodesInNetwork, History, NodesInNetwork, Position, Roots

@@ -11,9 +11,9 @@ from itertools import chain
 
 import attrs
 
+from twisted_p2p.core.buckets import TokenBuckets
 from twisted_p2p.core.groups import group_of
 from twisted_p2p.core.link import Link
-from twisted_p2p.core.membership import TokenBuckets
 from twisted_p2p.core.turn import Turn
 
 

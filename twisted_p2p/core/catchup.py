@@ -8,10 +8,9 @@ import attrs
 
 from twisted_p2p.core.actions import Reason
 from twisted_p2p.core.broadcast import Flow, Spread
+from twisted_p2p.core.buckets import Bucket, TokenBuckets
 from twisted_p2p.core.link import Link
 from twisted_p2p.core.links import Links
-from twisted_p2p.core.membership import TokenBuckets
-from twisted_p2p.core.pace import Bucket
 from twisted_p2p.core.positions import Positions
 from twisted_p2p.core.promises import Promises
 from twisted_p2p.core.timers import Timer

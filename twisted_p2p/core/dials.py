@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import attrs
 
+from twisted_p2p.core.buckets import TokenBuckets
 from twisted_p2p.core.groups import is_address, is_nobodys, is_public, is_this_machine
-from twisted_p2p.core.membership import TokenBuckets
 from twisted_p2p.core.ranges import range_of
 from twisted_p2p.core.turn import Turn
 

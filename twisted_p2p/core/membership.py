@@ -7,7 +7,7 @@ incarnation, which is how it refutes (SWIM, DSN 2002, section 4.2).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from itertools import chain, zip_longest
 
 import attrs
@@ -15,6 +15,7 @@ import msgspec
 
 from twisted_p2p.core import wire
 from twisted_p2p.core.actions import Changed, Kind
+from twisted_p2p.core.buckets import TokenBuckets
 from twisted_p2p.core.digest import BucketDigest, bucket_of
 from twisted_p2p.core.draw import DrawSet
 from twisted_p2p.core.groups import is_this_machine
@@ -62,33 +63,6 @@ def record_order(record: Record) -> tuple[int, bool, str]:
 def claim_order(claim: Claim) -> tuple[int, str]:
     """Sorts claims about one peer; the highest stands."""
     return claim.incarnation, claim.sig
-
-
-@attrs.define(eq=False)
-class TokenBuckets:
-    """A token bucket for each key: `burst` tokens at first, and one more each `interval` seconds, up to `burst`."""
-
-    burst: int
-    interval: float
-    _full_at: dict[Hashable, float] = attrs.field(factory=dict)
-    """When a bucket will be full again; one that is full is not kept."""
-
-    def has(self, key: Hashable, now: float) -> bool:
-        """Whether a token is left."""
-        return self._full_at.get(key, now) - now <= (self.burst - 1) * self.interval
-
-    def take(self, key: Hashable, now: float) -> None:
-        """Take a token."""
-        self._full_at[key] = max(self._full_at.get(key, now), now) + self.interval
-
-    def give_back(self, key: Hashable) -> None:
-        """Put a token back that was taken for nothing."""
-        if key in self._full_at:
-            self._full_at[key] -= self.interval
-
-    def expire(self, now: float) -> None:
-        """Forget the buckets that are full."""
-        self._full_at = {key: full_at for key, full_at in self._full_at.items() if full_at > now}
 
 
 @attrs.define(eq=False)

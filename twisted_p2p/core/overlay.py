@@ -14,9 +14,10 @@ from math import ceil, log10
 import attrs
 
 from twisted_p2p.core.actions import Changed, Kind, Reason
+from twisted_p2p.core.buckets import TokenBuckets
 from twisted_p2p.core.link import Link, Purpose
 from twisted_p2p.core.links import Links
-from twisted_p2p.core.membership import Membership, TokenBuckets
+from twisted_p2p.core.membership import Membership
 from twisted_p2p.core.ranges import range_of
 from twisted_p2p.core.timers import Timer
 from twisted_p2p.core.turn import Turn

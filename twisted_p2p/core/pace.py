@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import attrs
 
+from twisted_p2p.core.buckets import Bucket
 from twisted_p2p.core.config import Config
 from twisted_p2p.core.wire import (
     AskNodesToConnect,
@@ -36,35 +37,6 @@ _LOCAL = frozenset(
 )
 """Frames that a peer sends of its own accord, to us alone: for so many of them it is to blame. What it floods or
 answers depends on others."""
-
-
-@attrs.define(eq=False)
-class Bucket:
-    """A token bucket that may be overdrawn: `burst` tokens at first, and `rate` more a second, up to `burst`."""
-
-    burst: float
-    rate: float
-    tokens: float = attrs.field(init=False)
-    _at: float = attrs.field(init=False, default=0.0)
-
-    def __attrs_post_init__(self) -> None:
-        self.tokens = self.burst
-
-    def spend(self, tokens: float, now: float) -> float:
-        """Take tokens; the seconds until what is missing is there again, 0.0 if nothing is."""
-        self.tokens, self._at = self._now(now) - tokens, now
-        return self.missing(now)
-
-    def missing(self, now: float) -> float:
-        """The seconds until nothing is missing."""
-        return max(0.0, -self._now(now) / self.rate)
-
-    def is_full(self, now: float) -> bool:
-        """Whether it is as a new one."""
-        return self._now(now) >= self.burst
-
-    def _now(self, now: float) -> float:
-        return min(self.burst, self.tokens + max(0.0, now - self._at) * self.rate)
 
 
 @attrs.define(eq=False)

@@ -11,9 +11,10 @@ from itertools import islice
 
 import attrs
 
+from twisted_p2p.core.buckets import TokenBuckets
 from twisted_p2p.core.link import Link
 from twisted_p2p.core.links import Links
-from twisted_p2p.core.membership import Membership, TokenBuckets
+from twisted_p2p.core.membership import Membership
 from twisted_p2p.core.overlay import Overlay
 from twisted_p2p.core.turn import Turn
 from twisted_p2p.core.wire import Record, Shuffle, Shuffled

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import attrs
 
-from twisted_p2p.core.membership import Membership, TokenBuckets
+from twisted_p2p.core.buckets import TokenBuckets
+from twisted_p2p.core.membership import Membership
 from twisted_p2p.core.turn import Turn
 from twisted_p2p.interfaces import Stream
 

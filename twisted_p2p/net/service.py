@@ -489,11 +489,11 @@ class PeerService(MultiService):
 
     def lift(self, subject: str) -> bool:
         """End the ban of a peer or an address; whether there was one. Raises DataDirError."""
-        if self._bans.pop(subject, None) is None:
+        if subject not in self._bans:
             return False
         if self._bans_file is not None:
             self._bans_file.lift(subject)
-        self._use_bans(self._bans)
+        self._use_bans({held: ban for held, ban in self._bans.items() if held != subject})
         return True
 
     def _read_bans(self) -> dict[str, Banned]:
