@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import attrs
+
 from tests.core.puppet import Line, Puppet
 from tests.core.test_broadcast import SpreadCase
 from twisted_p2p.core import wire
+from twisted_p2p.core.catchup import _WHILE_BUSY
 from twisted_p2p.core.config import LAN
-from twisted_p2p.core.tree import _LOWEST
+from twisted_p2p.core.tree import _LOWEST, _SLOW
 
 DELAY = LAN.prune_delay + 0.01
 INTERVAL = LAN.prune_interval + 0.01
@@ -228,14 +231,14 @@ class PrunedTests(TreeCase):
 class CongestedTests(TreeCase):
     """A neighbour that reads too slowly."""
 
-    def look(self, times: int = 1) -> None:
-        """Let so many graft time-outs pass."""
-        self.stage.pass_time(times * LAN.graft_timeout + 0.01)
+    def look(self, times: float = 1.0) -> None:
+        """Let so many times pass after which it is slow."""
+        self.stage.pass_time(times * _SLOW * LAN.graft_timeout + 0.01)
 
     def test_still_congested(self) -> None:
-        """After the graft time-out its link is lazy: others are to pass on what it would have passed on."""
+        """After a while its link is lazy: others are to pass on what it would have passed on."""
         self.to_bob.congest()
-        self.stage.pass_time(0.9 * LAN.graft_timeout)
+        self.stage.pass_time(0.9 * _SLOW * LAN.graft_timeout)
         self.assertEqual(self.prunes(self.to_bob), [])
         self.look()
         self.assertEqual([self.prunes(line) for line in self.lines], [[], [0], []])
@@ -246,18 +249,21 @@ class CongestedTests(TreeCase):
         """One that reads again before that is pushed to as ever, however often it pauses."""
         for _ in range(3):
             self.to_bob.congest()
-            self.stage.pass_time(0.6 * LAN.graft_timeout)
+            self.look(0.6)
             self.to_bob.drain()
-            self.stage.pass_time(0.6 * LAN.graft_timeout)
+            self.look(0.6)
         self.assertEqual((self.prunes(self.to_bob), self.eager()), ([], [True, True, True]))
 
     def test_as_measured(self) -> None:
-        """The time-out is the one that was measured."""
-        for seq in range(1, 30):
-            self.to_carol.send(wire.Frontier([(*self.alice.stream, seq + 1)]))
-            self.to_alice.send_lines(self.alice.bundle(seq))
+        """Where bundles are late by more than that, one that takes nothing for as long is not slow."""
+        lateness = self.stage.core.catchup.lateness
+        lateness.measured(0.5 * _SLOW * LAN.graft_timeout)
+        timeout = lateness.timeout
+        self.assertGreater(timeout, 1.4 * _SLOW * LAN.graft_timeout)
         self.to_bob.congest()
-        self.stage.pass_time(0.3 * LAN.graft_timeout)
+        self.stage.pass_time(0.9 * timeout)
+        self.assertEqual(self.prunes(self.to_bob), [])
+        self.stage.pass_time(0.2 * timeout)
         self.assertEqual(self.prunes(self.to_bob), [0])
 
     def test_counted(self) -> None:
@@ -433,6 +439,48 @@ class LatenessTests(TreeCase):
             self.to_alice.send_lines(self.alice.bundle(1))
             self.assertAlmostEqual(self.timeout, 3 * 2 * LAN.graft_timeout, 5)
             self.assertEqual(len(self.to_bob.take_kind(wire.Prune)), 1 - again)
+
+    def bring(self, seconds: float) -> None:
+        """Time passes in which bundles of carol come on the link to alice, of whom nothing comes."""
+        end, seq = self.stage.now + seconds, self.stage.core.positions.of(self.carol.stream)
+        while self.stage.now < end:
+            self.to_alice.send_lines(self.carol.bundle(seq))
+            self.stage.pass_time(0.1)
+            seq += 1
+
+    def test_others_come_first(self) -> None:
+        """A bundle is not late while the link by which its stream comes brings others; but it must come at last."""
+        self.to_alice.send_lines(self.alice.bundle(1))
+        self.to_bob.send(wire.Frontier([(*self.alice.stream, 3)]))
+        self.bring(3 * LAN.graft_timeout)
+        self.to_bob.send(wire.Frontier([(*self.alice.stream, 4)]))
+        self.assertEqual(self.grafts(self.to_bob), [])
+        self.bring((_WHILE_BUSY - 1) * LAN.graft_timeout)
+        self.assertEqual([graft.streams for graft in self.grafts(self.to_bob)], [[(*self.alice.stream, 2)]])
+
+    def test_nothing_comes(self) -> None:
+        """Nor when that link brings nothing more."""
+        self.to_alice.send_lines(self.alice.bundle(1))
+        self.to_bob.send(wire.Frontier([(*self.alice.stream, 3)]))
+        self.bring(2 * LAN.graft_timeout)
+        self.stage.pass_time(1.6 * LAN.graft_timeout)
+        self.assertEqual(len(self.grafts(self.to_bob)), 1)
+
+    def test_lazy_link_brings_nothing(self) -> None:
+        """Nor is one waited for that is lazy now: what it brings was asked for."""
+        self.to_carol.send_lines(self.alice.bundle(1))
+        self.to_alice.send_lines(self.alice.bundle(2))
+        self.make_lazy(self.to_alice)
+        self.to_bob.send(wire.Frontier([(*self.alice.stream, 4)]))
+        self.bring(1.6 * LAN.graft_timeout)
+        self.assertEqual(len(self.grafts(self.to_bob)), 1)
+
+    def test_few_are_remembered(self) -> None:
+        """By which link a stream came is known of so many."""
+        self.begin(attrs.evolve(LAN, max_wants=2))
+        for puppet in (self.alice, self.bob, self.carol):
+            self.to_alice.send_lines(puppet.bundle(1))
+        self.assertEqual([*self.stage.core.catchup._bringers], [self.bob.stream, self.carol.stream])
 
     def test_stream_that_flows(self) -> None:
         """A stream that moves is not asked for, however far ahead the other end is."""

@@ -23,6 +23,8 @@ _UNTRUE = 2.0
 what some lack, everybody says so."""
 _AT_LEAST, _AT_MOST = 0.25, 8.0
 """Bounds of the graft time-out, as multiples of the one that a peer begins with."""
+_WHILE_BUSY = 4.0
+"""By how much longer a bundle may be late while the link that it should come by brings others; such multiples, too."""
 
 
 @attrs.define
@@ -92,6 +94,10 @@ class CatchUp:
     """What this turn's GRAFTs ask for, by link; nothing where the link is just to be eager."""
     _level: dict[int, list[Position]] = attrs.field(factory=dict)
     """Where we are level now, for links that wait to hear of it before they push."""
+    _bringers: dict[Stream, int] = attrs.field(factory=dict)
+    """The link by which each stream last came."""
+    _brought: dict[int, float] = attrs.field(factory=dict)
+    """When each link last brought something new."""
     _served: dict[int, float] = attrs.field(factory=dict)
     """When each link last brought something that we wanted: it is not late with one stream while it serves others."""
     _grafted: dict[int, float] = attrs.field(factory=dict)
@@ -139,7 +145,7 @@ class CatchUp:
             if patient:
                 want.deadline += self.lateness.timeout
         want.ahead[link.id] = max(position, want.ahead.get(link.id, 0))
-        if want.source is None and want.deadline <= self.turn.now:
+        if want.source is None and self._is_overdue(stream, want):
             self._ask_next(stream, want)
         if self._timer is None:
             self._timer = self.turn.timers.after(self.lateness.timeout / 2, self._look)
@@ -159,9 +165,8 @@ class CatchUp:
 
     def progressed(self, link: Link | None, stream: Stream, position: int) -> None:
         """We have moved. Whoever we are level with now is to push this stream from here on."""
-        if link is not None and self.promises.are_open:
-            self.promises.kept(link, stream)
-            self.promises.serves(link)
+        if link is not None:
+            self._came(link, stream)
         want = self.wants.get(stream)
         if want is None:
             return
@@ -182,6 +187,16 @@ class CatchUp:
         if not want.ahead:
             self._drop(stream)
 
+    def _came(self, link: Link, stream: Stream) -> None:
+        """A link has brought something new."""
+        self._brought[link.id] = self.turn.now
+        if len(self._bringers) >= self.turn.config.max_wants and stream not in self._bringers:
+            del self._bringers[next(iter(self._bringers))]
+        self._bringers[stream] = link.id
+        if self.promises.are_open:
+            self.promises.kept(link, stream)
+            self.promises.serves(link)
+
     def came_again(self, link: Link, stream: Stream, seq: int) -> int | None:
         """A duplicate: if we had asked another link for that bundle, it would have come without that, too, but later.
         Which link that was, if so, and if it became eager by that.
@@ -199,6 +214,7 @@ class CatchUp:
     def lost(self, link: Link) -> None:
         """A link is gone: ask another for what it was asked for."""
         self._served.pop(link.id, None)
+        self._brought.pop(link.id, None)
         self._grafted.pop(link.id, None)
         self.promises.lost(link)
         for stream, want in list(self.wants.items()):
@@ -215,8 +231,7 @@ class CatchUp:
         """Now and then: who did not deliver in time is passed over."""
         self._timer = None
         for stream, want in list(self.wants.items()):
-            served = self._served.get(want.source, 0.0) if want.source is not None else 0.0
-            if max(want.deadline, served + self.turn.config.graft_timeout) <= self.turn.now:
+            if self._is_overdue(stream, want):
                 self._ask_next(stream, want)
         missing = [stream for stream, want in self.wants.items() if want.lost_since is not None]
         if missing and self.turn.now >= self._sought + self.turn.config.graft_timeout / 2:
@@ -224,6 +239,24 @@ class CatchUp:
             self.on_missing(self.turn.rng.choice(missing)[0])
         if self.wants:
             self._timer = self.turn.timers.after(self.lateness.timeout / 2, self._look)
+
+    def _is_overdue(self, stream: Stream, want: Want) -> bool:
+        """Whether to ask, or to ask another one.
+
+        News is small and comes by a link that carries little else; the bundles may be behind many others. So who
+        brings those is not late, be it the link that was asked, or before that the one by which the stream last came.
+        Whether the latter pushes that stream at all is not known: it is waited for only so long.
+        """
+        now, timeout = self.turn.now, self.turn.config.graft_timeout
+        if want.deadline > now:
+            return False
+        if want.source is not None:
+            return self._served.get(want.source, 0.0) + timeout <= now
+        number = self._bringers.get(stream, 0)
+        flow = self.spread.flows.get(number)
+        if flow is None or not flow.eager or want.deadline + _WHILE_BUSY * timeout <= now:
+            return True
+        return self._brought.get(number, 0.0) + timeout <= now
 
     def _ask_next(self, stream: Stream, want: Want) -> None:
         """Ask a link that was not asked yet: one known to be ahead, else any; when all were asked, settle."""

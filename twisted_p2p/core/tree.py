@@ -20,6 +20,9 @@ from twisted_p2p.core.timers import Timer
 from twisted_p2p.core.turn import Turn
 from twisted_p2p.interfaces import Stream
 
+_SLOW = 2.0
+"""For how long a link must take nothing to rest, in initial graft time-outs. Where many share the cores of a machine,
+each is not heard of for most of a second, and a tree that is cut for that carries everything twice."""
 _LOWEST = 16
 """Origins of which it is known when they last spoke: the reference, and those who may come after it."""
 
@@ -125,13 +128,14 @@ class Tree:
             self._rest(flow)
 
     def congested(self, link: Link) -> None:
-        """The other end reads too slowly: if it still does after the graft time-out, let it depend on others.
+        """The other end reads too slowly: if it takes nothing for long, let it depend on others.
 
         Differs from the paper, where a link is lazy for its duplicates alone.
         """
         flow = self.spread.flows.get(link.id)
         if flow is not None and flow.paused is None:
-            flow.paused = self.turn.timers.after(self.catchup.lateness.timeout, lambda: self._relieve(flow))
+            patience = max(_SLOW * self.turn.config.graft_timeout, self.catchup.lateness.timeout)
+            flow.paused = self.turn.timers.after(patience, lambda: self._relieve(flow))
 
     def _relieve(self, flow: Flow) -> None:
         """Push nothing more on a link that takes nothing; what we owe, the other end is told of and may ask for.
