@@ -441,11 +441,12 @@ class LatenessTests(TreeCase):
             self.assertEqual(len(self.to_bob.take_kind(wire.Prune)), 1 - again)
 
     def bring(self, seconds: float) -> None:
-        """Time passes in which bundles of carol come on the link to alice, of whom nothing comes."""
+        """Time passes in which bundles of carol come on the link to alice, after the news, and nothing of alice."""
         end, seq = self.stage.now + seconds, self.stage.core.positions.of(self.carol.stream)
         while self.stage.now < end:
-            self.to_alice.send_lines(self.carol.bundle(seq))
+            self.to_carol.send(wire.Frontier([(*self.carol.stream, seq + 1)]))
             self.stage.pass_time(0.1)
+            self.to_alice.send_lines(self.carol.bundle(seq))
             seq += 1
 
     def test_others_come_first(self) -> None:
@@ -457,6 +458,14 @@ class LatenessTests(TreeCase):
         self.assertEqual(self.grafts(self.to_bob), [])
         self.bring((_WHILE_BUSY - 1) * LAN.graft_timeout)
         self.assertEqual([graft.streams for graft in self.grafts(self.to_bob)], [[(*self.alice.stream, 2)]])
+
+    def test_pushes_no_more(self) -> None:
+        """Nor is a link waited for whose other end tells of the stream, instead of pushing it."""
+        self.to_alice.send_lines(self.alice.bundle(1))
+        for line in (self.to_alice, self.to_bob):
+            line.send(wire.Frontier([(*self.alice.stream, 3)]))
+        self.bring(1.6 * LAN.graft_timeout)
+        self.assertEqual(sum(len(self.grafts(line)) for line in (self.to_alice, self.to_bob)), 1)
 
     def test_nothing_comes(self) -> None:
         """Nor when that link brings nothing more."""

@@ -67,6 +67,26 @@ class TreeTests(SynchronousTestCase):
         self.assertEqual([eager_neighbours(peer) for peer in self.members], tree)
         self.assertEqual((self.count("duplicate"), self.links(), self.grafts()), (duplicates, PEERS - 1, 0))
 
+    def test_narrow_links(self) -> None:
+        """All say more than their links carry: what is late is behind other bundles, and is asked of nobody else.
+
+        The news of it, on the other links, is faster by up to a second.
+        """
+        self.world = World(1, bandwidth=1e6)
+        self.members = build(self.world, 8)
+        self.talk(self.members, 1)
+        duplicates = self.count("duplicate")
+        for _ in range(60):
+            for peer in self.members:
+                for _ in range(5):
+                    if peer.core.unsent() < 8:
+                        say([peer], text="x" * 20_000)
+            self.world.run(0.05)
+        self.assertEqual(settles(self.world, 60), [])
+        bundles = sum(peer.core.positions.of(peer.core.spread.own) - 1 for peer in self.members)
+        self.assertGreater(bundles, 500)
+        self.assertLess(self.count("duplicate") - duplicates, 0.02 * bundles * (len(self.members) - 1))
+
     def test_mended(self) -> None:
         """A third dies while all talk: a few seconds later there is one tree again, and nobody lacks anything."""
         self.talk(self.members, 1)

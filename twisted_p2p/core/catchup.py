@@ -96,8 +96,6 @@ class CatchUp:
     """Where we are level now, for links that wait to hear of it before they push."""
     _bringers: dict[Stream, int] = attrs.field(factory=dict)
     """The link by which each stream last came."""
-    _brought: dict[int, float] = attrs.field(factory=dict)
-    """When each link last brought something new."""
     _served: dict[int, float] = attrs.field(factory=dict)
     """When each link last brought something that we wanted: it is not late with one stream while it serves others."""
     _grafted: dict[int, float] = attrs.field(factory=dict)
@@ -189,7 +187,6 @@ class CatchUp:
 
     def _came(self, link: Link, stream: Stream) -> None:
         """A link has brought something new."""
-        self._brought[link.id] = self.turn.now
         if len(self._bringers) >= self.turn.config.max_wants and stream not in self._bringers:
             del self._bringers[next(iter(self._bringers))]
         self._bringers[stream] = link.id
@@ -214,7 +211,6 @@ class CatchUp:
     def lost(self, link: Link) -> None:
         """A link is gone: ask another for what it was asked for."""
         self._served.pop(link.id, None)
-        self._brought.pop(link.id, None)
         self._grafted.pop(link.id, None)
         self.promises.lost(link)
         for stream, want in list(self.wants.items()):
@@ -243,20 +239,20 @@ class CatchUp:
     def _is_overdue(self, stream: Stream, want: Want) -> bool:
         """Whether to ask, or to ask another one.
 
-        News is small and comes by a link that carries little else; the bundles may be behind many others. So who
-        brings those is not late, be it the link that was asked, or before that the one by which the stream last came.
-        Whether the latter pushes that stream at all is not known: it is waited for only so long.
+        News is small and comes by links that carry little else; a bundle may be behind many. So a link is not late
+        while it brings others of which there was news, be it the one that was asked, or else the one by which the
+        stream last came. Whether that one pushes it still is not known: it is waited for only so long.
         """
         now, timeout = self.turn.now, self.turn.config.graft_timeout
         if want.deadline > now:
             return False
-        if want.source is not None:
-            return self._served.get(want.source, 0.0) + timeout <= now
-        number = self._bringers.get(stream, 0)
-        flow = self.spread.flows.get(number)
-        if flow is None or not flow.eager or want.deadline + _WHILE_BUSY * timeout <= now:
-            return True
-        return self._brought.get(number, 0.0) + timeout <= now
+        number = want.source
+        if number is None:
+            number = self._bringers.get(stream, 0)
+            flow = self.spread.flows.get(number)
+            if flow is None or not flow.eager or number in want.ahead or want.deadline + _WHILE_BUSY * timeout <= now:
+                return True
+        return self._served.get(number, 0.0) + timeout <= now
 
     def _ask_next(self, stream: Stream, want: Want) -> None:
         """Ask a link that was not asked yet: one known to be ahead, else any; when all were asked, settle."""
