@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.test_backlog import PATIENCE, A, logged, message, texts
@@ -156,7 +157,7 @@ class EventsOfTests(SynchronousTestCase):
 
     def test_cursors(self) -> None:
         """A message and a gap have their place in the log, if they have one; what is old says so."""
-        (event,) = events_of(9.5, [attrs.evolve(message(3), cursor=5, replayed=True)])
+        (event,) = events_of(9.5, [msgspec.structs.replace(message(3), cursor=5, replayed=True)])
         self.assertEqual((event["cursor"], event["replayed"]), (5, True))
         (event,) = events_of(9.5, Gap(A, 7, 2, 4, 3))
         self.assertEqual(event["cursor"], (4 << 20) - 1)

@@ -7,7 +7,6 @@ import secrets
 from itertools import count
 from typing import Any
 
-import attrs
 import msgspec
 from twisted.logger import Logger
 
@@ -20,9 +19,9 @@ DEPTH = 200
 """Lists and dicts in one another that a message may have; every JSON reader takes so many."""
 
 
-@attrs.frozen(slots=False)
-class Message:
-    """What a peer has broadcast.
+# Made for each message at each peer: with attrs that took 0.33 us of some 3.8 that a delivery takes, so it takes 0.07.
+class Message(msgspec.Struct, frozen=True, eq=False):
+    """What a peer has broadcast. Two are equal if all is but `cursor` and `replayed`, which are this peer's.
 
     Attributes:
         id: 64 hex digits, its own.
@@ -44,8 +43,17 @@ class Message:
     origin: str
     epoch: int
     seq: int
-    cursor: int = attrs.field(default=0, eq=False)
-    replayed: bool = attrs.field(default=False, eq=False)
+    cursor: int = 0
+    replayed: bool = False
+
+    def _key(self) -> tuple[Any, ...]:
+        return self.id, self.title, self.message, self.time, self.origin, self.epoch, self.seq
+
+    def __eq__(self, other: object) -> bool:
+        return self._key() == other._key() if isinstance(other, Message) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._key())
 
 
 _encode = msgspec.json.Encoder().encode
