@@ -131,6 +131,23 @@ class EncodeTests(SynchronousTestCase):
 class DecodeTests(SynchronousTestCase):
     """A bundle becomes messages, as far as it can be read."""
 
+    def test_equal(self) -> None:
+        """Two are equal if what their origin has said is; where they are in a log of ours does not count."""
+        one, *_ = decode(Bundle("a" * 64, 1, 1, b"[%b]" % Encoder(1_000).encode("x", 1.0)[1], 7))
+        elsewhere = msgspec.structs.replace(one, cursor=one.cursor + 1, replayed=True)
+        self.assertEqual((elsewhere, hash(elsewhere)), (one, hash(one)))
+        for name, value in {
+            "id": "0",
+            "title": "",
+            "message": "y",
+            "time": 2.0,
+            "origin": "",
+            "epoch": 2,
+            "seq": 2,
+        }.items():
+            self.assertNotEqual(msgspec.structs.replace(one, **{name: value}), one)
+        self.assertNotEqual(one, "x")
+
     def test_everything(self) -> None:
         """A message says what, when, who, and in which place."""
         [one, two] = decode(bundle(part(b'"a"'), part(b"{}", "1" * 64, b"2")))

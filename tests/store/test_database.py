@@ -1,5 +1,6 @@
 """The file of the durable log: its versions."""
 
+import contextlib
 import sqlite3
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from tests.store.test_logs import MUCH, A, B
 from twisted_p2p.core.config import LAN
 from twisted_p2p.errors import LogError
 from twisted_p2p.interfaces import Entry
-from twisted_p2p.store.database import STEPS, migrate
+from twisted_p2p.store.database import CHECKPOINT_BYTES, PAGE_BYTES, STEPS, connect, migrate
 from twisted_p2p.store.life import kernel_boot_id
 from twisted_p2p.store.sqlitelog import SqliteLog
 
@@ -93,3 +94,28 @@ class VersionTests(SynchronousTestCase):
     def test_boot_id(self) -> None:
         """A start of the machine has one name, where the system gives it any."""
         self.assertEqual(kernel_boot_id(), kernel_boot_id())
+
+
+class PageTests(SynchronousTestCase):
+    """Pages, and how many of them wait to be moved into the file."""
+
+    def check(self, path: Path, page: int) -> None:
+        """The file has such pages, and as many bytes wait as ever."""
+        with contextlib.closing(connect(path)) as database:
+            found = [database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_size", "wal_autocheckpoint")]
+        self.assertEqual(found, [page, CHECKPOINT_BYTES // page])
+
+    def test_new(self) -> None:
+        """A new file has ours, also when it is opened again."""
+        path = Path(self.mktemp())
+        self.check(path, PAGE_BYTES)
+        self.check(path, PAGE_BYTES)
+
+    def test_older(self) -> None:
+        """One that was made with others keeps them."""
+        path = Path(self.mktemp())
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
+            database.execute("PRAGMA page_size = 4096")
+            database.execute("PRAGMA journal_mode = WAL")
+            migrate(database, path)
+        self.check(path, 4096)
