@@ -18,7 +18,7 @@ PATIENCE = 20.0  # seconds for a thread to end: what hangs must fail
 
 
 def message(seq: int, origin: str = A, value: Any = "text") -> Message:
-    return Message("0" * 64, "#BROADCAST", value, 1.5, origin, 7, seq)
+    return Message(value, 1.5, origin, 7, seq, "0" * 64)
 
 
 def seqs(items: list[Any]) -> list[Any]:

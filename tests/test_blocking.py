@@ -25,7 +25,7 @@ from twisted_p2p.errors import (
     P2PError,
     WrongThread,
 )
-from twisted_p2p.messages import Encoder, Message
+from twisted_p2p.messages import Encoder, Message, Prepared
 from twisted_p2p.reader import Bell, MessageReader
 
 A = "a" * 64
@@ -33,7 +33,7 @@ PATIENCE = 20.0  # seconds for a thread to answer: what hangs must fail
 
 
 def message(value: Any, seq: int = 1) -> Message:
-    return Message("0" * 64, "#BROADCAST", value, 0.0, A, 1, seq)
+    return Message(value, 0.0, A, 1, seq, "0" * 64)
 
 
 class FakeNode:
@@ -65,8 +65,9 @@ class FakeNode:
     def keep(self, *values: Any) -> None:
         """Keep a bundle of these, as if it had arrived."""
         seq = self.log.last + 1
-        body = [Encoder(1000).encode(value, 0.0)[1] for value in values]
-        line = bundle_line("b" * 64, 7, seq, "0" * 128, b"[%b]" % b",".join(body))
+        encoder = Encoder(1000, 1000)
+        groups = encoder.groups(encoder.prepare(value, 0.0) for value in values)
+        line = bundle_line("b" * 64, 7, seq, "0" * 128, b"[%b]" % b",".join(groups))
         self.log.append(("b" * 64, 7), seq, line, 0.0)
         self.bell.ring()
 
@@ -104,15 +105,18 @@ class FakeNode:
             self.change(Changed(Kind.RETRY, "", host, port, reason.value, 1.0))
         return self.joined
 
-    def prepare(self, value: str) -> tuple[str, bytes]:
+    def prepare(self, value: str) -> Prepared:
         if value == "big":
             raise MessageTooBig(2, 1)
-        return f"id of {value}"[:20], value.encode()
+        return Prepared(0, 0.0, value.encode())
 
-    def broadcast_prepared(self, messages: list[bytes]) -> Deferred[None]:
+    def id_of(self, message: Prepared) -> str:
+        return f"id of {message.value.decode()}"[:20]
+
+    def broadcast_prepared(self, messages: list[Prepared]) -> Deferred[None]:
         assert threading.current_thread() is self.thread
         accepted: Deferred[None] = Deferred()
-        self.batches.put((messages, accepted))
+        self.batches.put(([message.value for message in messages], accepted))
         if self.accepts:
             accepted.callback(None)
         return accepted

@@ -27,14 +27,14 @@ from twisted_p2p.console import (
 )
 from twisted_p2p.core.actions import Changed, Fork, Gap, Kind, Reason
 from twisted_p2p.errors import MessageTooBig, NotRunning
-from twisted_p2p.messages import Message
+from twisted_p2p.messages import Message, Prepared
 
 A, B = "a1b2c3d4" * 8, "00112233" * 8
 PATIENCE = 20.0  # seconds for a thread to answer: what hangs must fail
 
 
 def message(value: Any, origin: str = A, time: float = 0.0) -> Message:
-    return Message("0" * 64, "#BROADCAST", value, time, origin, 1, 1)
+    return Message(value, time, origin, 1, 1, "0" * 64)
 
 
 class ReadableTests(SynchronousTestCase):
@@ -396,15 +396,15 @@ class FakeNode:
     def on_gap(self, callback: Any) -> None:
         self.callbacks["gap"] = callback
 
-    def prepare(self, value: str) -> tuple[str, bytes]:
+    def prepare(self, value: str) -> Prepared:
         if len(value) > 50:
             raise MessageTooBig(len(value), 50)
-        return "0" * 64, value.encode()
+        return Prepared(0, 0.0, value.encode())
 
-    def broadcast_prepared(self, messages: list[bytes]) -> Deferred[None]:
+    def broadcast_prepared(self, messages: list[Prepared]) -> Deferred[None]:
         if not self.running:
             raise NotRunning()
-        self.broadcasts.append([text.decode() for text in messages])
+        self.broadcasts.append([message.value.decode() for message in messages])
         self.accepting.append(Deferred())
         return self.accepting[-1]
 

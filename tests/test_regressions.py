@@ -234,7 +234,7 @@ class HugeNumberTests(SynchronousTestCase):
     def test_huge(self) -> None:
         """A number that can't travel is refused with one of our errors, which says why."""
         with self.assertRaises(P2PError):
-            Encoder(LAN.message_max).encode(10**5000, 1.0)
+            Encoder(LAN.message_max, LAN.bundle_bytes).prepare(10**5000, 1.0)
 
 
 class NetworkNameTests(SynchronousTestCase):

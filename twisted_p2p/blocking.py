@@ -30,7 +30,7 @@ from twisted_p2p.node import Node
 if TYPE_CHECKING:
     from twisted_p2p.backlog import Entry
     from twisted_p2p.core.actions import Banned
-    from twisted_p2p.messages import Message
+    from twisted_p2p.messages import Message, Prepared
     from twisted_p2p.reader import Item, MessageReader
 
 UNACCEPTED_MAX, UNACCEPTED_BYTES = 1_000, 8 * 1024 * 1024
@@ -337,7 +337,7 @@ class _Life:
         self._joinings: list[_Joining] = []
         self._pending: set[concurrent.futures.Future[Any]] = set()
         self._changed = threading.Condition()
-        self._outbox: list[bytes] = []
+        self._outbox: list[Prepared] = []
         self._unaccepted = self._unaccepted_bytes = 0
         self._refused, self._why_refused = 0, ""
         """How many messages the log did not take since that was last told, and why."""
@@ -457,7 +457,7 @@ class _Life:
 
     def broadcast(self, value: Any) -> str:
         """Give a message to the reactor's thread, with all others that come before it takes them."""
-        identity, encoded = self.node.prepare(value)
+        prepared = self.node.prepare(value)
         with self._changed:
             while not self._stopping and self._is_full():
                 self._changed.wait()
@@ -467,11 +467,11 @@ class _Life:
                 refused, self._refused = self._refused, 0
                 raise LogError(f"{self._why_refused} {refused} messages before this one were not broadcast either.")
             self._unaccepted += 1
-            self._unaccepted_bytes += len(encoded)
-            self._outbox.append(encoded)
+            self._unaccepted_bytes += len(prepared.value)
+            self._outbox.append(prepared)
             if len(self._outbox) == 1:
                 self._reactor.callFromThread(self._flush)
-        return identity
+        return self.node.id_of(prepared)
 
     def _is_full(self) -> bool:
         return self._unaccepted >= UNACCEPTED_MAX or self._unaccepted_bytes >= UNACCEPTED_BYTES
@@ -480,7 +480,7 @@ class _Life:
         with self._changed:
             messages, self._outbox = self._outbox, []
         done = defer.maybeDeferred(self.node.broadcast_prepared, messages)
-        done.addBoth(self._accepted, len(messages), sum(map(len, messages)))
+        done.addBoth(self._accepted, len(messages), sum(len(message.value) for message in messages))
 
     def _accepted(self, result: object, count: int, size: int) -> None:
         with self._changed:

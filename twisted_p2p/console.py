@@ -376,7 +376,7 @@ class Console:
         prepared = []
         for line in lines:
             try:
-                prepared.append(self._node.prepare(line)[1])
+                prepared.append(self._node.prepare(line))
             except MessageTooBig as error:
                 self._notice(f"Not broadcast: {error}")
         if not prepared:

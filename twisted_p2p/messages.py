@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import secrets
+from collections.abc import Iterable, Iterator
 from itertools import count
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 import msgspec
 from twisted.logger import Logger
 
 from twisted_p2p.core.actions import CURSOR_BITS, ENTRY_END, Bundle
-from twisted_p2p.core.wire import WireMessage
+from twisted_p2p.core.wire import MESSAGES_MAX, Group, RawGroup
 from twisted_p2p.errors import MessageTooBig, NotJSON
 
-TITLE = "#BROADCAST"
+AROUND = 120
+"""Bytes that a group has beside its values, or some less."""
 DEPTH = 200
 """Lists and dicts in one another that a message may have; every JSON reader takes so many."""
 
@@ -24,30 +27,39 @@ class Message(msgspec.Struct, frozen=True, eq=False):
     """What a peer has broadcast. Two are equal if all is but `cursor` and `replayed`, which are this peer's.
 
     Attributes:
-        id: 64 hex digits, its own.
-        title: "#BROADCAST".
         message: any JSON value.
-        time: seconds since 1970, by the origin's clock.
+        time: seconds since 1970, by the origin's clock, in milliseconds.
         origin: the id of the peer that broadcast it.
         epoch: the stream of that peer; it has a new one after each start that lost its log.
         seq: the bundle of that stream; messages broadcast in one turn share it.
+        group, place: of which its id is made. Messages broadcast together are a group: the id of the first, and the
+            place of this one, from 0 on.
         cursor: its place in this peer's log, a number below 2**53. What comes later at this peer has a higher one.
             Store it with your own state, and `messages(after=cursor)` goes on behind it.
         replayed: whether it was broadcast before this peer joined.
+        id: 64 hex digits, its own.
+        title: "#BROADCAST".
     """
 
-    id: str
-    title: str
     message: Any
     time: float
     origin: str
     epoch: int
     seq: int
+    group: str
+    place: int = 0
     cursor: int = 0
     replayed: bool = False
+    title: ClassVar[str] = "#BROADCAST"
+
+    # Not made before somebody asks: that takes as long as all the rest.
+    @property
+    def id(self) -> str:
+        """64 hex digits, its own."""
+        return identity(self.group, self.place)
 
     def _key(self) -> tuple[Any, ...]:
-        return self.id, self.title, self.message, self.time, self.origin, self.epoch, self.seq
+        return self.id, self.message, self.time, self.origin, self.epoch, self.seq
 
     def __eq__(self, other: object) -> bool:
         return self._key() == other._key() if isinstance(other, Message) else NotImplemented
@@ -56,74 +68,141 @@ class Message(msgspec.Struct, frozen=True, eq=False):
         return hash(self._key())
 
 
+def identity(group: str, place: int) -> str:
+    """The id of the message at a place of a group: its last 16 digits count up."""
+    return f"{group[:48]}{(int(group[48:], 16) + place) % 16**16:016x}"
+
+
 _encode = msgspec.json.Encoder().encode
-_decode_all = msgspec.json.Decoder(list[WireMessage]).decode
-_decode_one = msgspec.json.Decoder(WireMessage).decode
+_decode_all = msgspec.json.Decoder(list[Group]).decode
+_decode_group = msgspec.json.Decoder(Group).decode
+_decode_raw = msgspec.json.Decoder(RawGroup).decode
+_decode_value = msgspec.json.Decoder().decode
 _split = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _log = Logger()
 
 
+class Prepared(NamedTuple):
+    """A message that is to be broadcast: its number at this encoder, its time, and its value as JSON."""
+
+    number: int
+    time: float
+    value: bytes
+
+
 class Encoder:
-    """Gives messages their ids. May be used in any thread.
+    """Gives messages their ids, and makes the groups in which they travel. May be used in any thread.
 
     An id is 48 random digits of this encoder, and a number of 16: two equal texts are two messages.
+
+    Args:
+        limit: bytes of the longest message, with what is around it.
+        room: bytes of the longest group of several messages.
     """
 
-    def __init__(self, limit: int) -> None:
-        self._limit, self._prefix, self._numbers = limit, secrets.token_hex(24), count()
+    def __init__(self, limit: int, room: int) -> None:
+        self._limit, self._room = limit, room
+        self._prefix, self._numbers = secrets.token_hex(24), count()
 
-    def encode(self, value: Any, time: float) -> tuple[str, bytes]:
-        """(id, what travels) of a value.
+    def prepare(self, value: Any, time: float) -> Prepared:
+        """A message of this value, which was broadcast at that time.
 
         Raises:
             MessageTooBig, NotJSON
         """
         if type(value) is not str:
             check_json(value)
-        identity = f"{self._prefix}{next(self._numbers):016x}"
         try:
-            encoded = _encode(WireMessage(identity, TITLE, value, time))
+            encoded = _encode(value)
         except UnicodeEncodeError as error:
             raise NotJSON(f"The text has a character that UTF-8 can't express: {error.reason}.") from None
         except ValueError:
             raise NotJSON("A number has more digits than Python writes out.") from None
-        if len(encoded) > self._limit:
-            raise MessageTooBig(len(encoded), self._limit)
-        return identity, encoded
+        if len(encoded) + AROUND > self._limit:
+            raise MessageTooBig(len(encoded) + AROUND, self._limit)
+        return Prepared(next(self._numbers), time, encoded)
+
+    def id_of(self, message: Prepared) -> str:
+        """The id that it has: 64 hex digits."""
+        return f"{self._prefix}{message.number:016x}"
+
+    def groups(self, messages: Iterable[Prepared]) -> list[bytes]:
+        """What travels of these messages, in this order: groups of those that have one time and follow each other."""
+        groups: list[bytes] = []
+        values: list[bytes] = []
+        first, began, size = 0, 0.0, 0
+        for number, time, value in messages:
+            size += len(value) + 1
+            if values and (number != first + len(values) or time != began or size > self._room):
+                groups.append(self._group(first, began, values))
+                values = []
+            if not values:
+                first, began, size = number, time, AROUND + len(value)
+            values.append(value)
+        if values:
+            groups.append(self._group(first, began, values))
+        return groups
+
+    def _group(self, first: int, time: float, values: list[bytes]) -> bytes:
+        head = f'{{"id":"{self._prefix}{first:016x}","time":{time!r},"values":['
+        return b"%b%b]}" % (head.encode(), b",".join(values))
 
 
 def decode(bundle: Bundle) -> list[Message]:
     """The messages of a bundle, as far as they can be read: beneath a valid signature, faults are the origin's."""
     origin, epoch, seq, replayed = bundle.origin, bundle.epoch, bundle.seq, bundle.replayed
     try:
-        incoming = _decode_all(bundle.messages)
+        groups = _decode_all(bundle.messages)
     except _UNREADABLE:
-        incoming = _decode_readable(bundle)
-    entry = bundle.number << CURSOR_BITS
-    # The last one has the cursor of the whole entry: who has it needs nothing further of that.
-    cursors = [*range(entry + 1, entry + len(incoming)), entry + ENTRY_END]
-    return [
-        Message(m.id, m.title, m.message, m.time, origin, epoch, seq, cursor, replayed)
-        for m, cursor in zip(incoming, cursors, strict=False)
-    ]
+        groups = _decode_readable(bundle)
+    cursor = bundle.number << CURSOR_BITS
+    messages: list[Message] = []
+    for group in groups:
+        identity, time, values = group.id, group.time, group.values
+        first = cursor + 1 + len(messages)
+        messages += [
+            Message(value, time, origin, epoch, seq, identity, place, first + place, replayed)
+            for place, value in enumerate(values)
+        ]
+    if len(messages) > MESSAGES_MAX:
+        _log_unreadable(bundle)
+        del messages[MESSAGES_MAX:]
+    if messages:
+        # The last one has the cursor of the whole entry: who has it needs nothing further of that.
+        messages[-1] = msgspec.structs.replace(messages[-1], cursor=cursor + ENTRY_END)
+    return messages
 
 
-def _decode_readable(bundle: Bundle) -> list[WireMessage]:
+def _decode_readable(bundle: Bundle) -> list[Group]:
     try:
         parts = _split(bundle.messages)
     except _UNREADABLE:
         parts = []
-    readable: list[WireMessage] = []
-    for part in parts:
-        try:
-            readable.append(_decode_one(part))
-        except _UNREADABLE:
-            continue
-    if len(readable) < max(1, len(parts)):
-        _log.warn("Some of what {peer} broadcast can't be read, in bundle {seq}", peer=bundle.origin, seq=bundle.seq)
+    readable = [group for part in parts for group in _readable_of(part)]
+    _log_unreadable(bundle)
     return readable
+
+
+def _readable_of(part: msgspec.Raw) -> Iterator[Group]:
+    """A group; if that can't be read, groups of each value that can."""
+    try:
+        yield _decode_group(part)
+        return
+    except _UNREADABLE:
+        pass
+    try:
+        group = _decode_raw(part)
+    except _UNREADABLE:
+        return
+    for place, value in enumerate(group.values):
+        with contextlib.suppress(*_UNREADABLE):
+            yield Group(identity(group.id, place), group.time, [_decode_value(value)])
+
+
+def _log_unreadable(bundle: Bundle) -> None:
+    _log.warn("Some of what {peer} broadcast can't be read, in bundle {seq}", peer=bundle.origin, seq=bundle.seq)
 
 
 def check_json(value: Any, depth: int = DEPTH) -> None:

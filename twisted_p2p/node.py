@@ -17,7 +17,7 @@ from twisted_p2p.core.actions import Banned, Changed, Deliver, Fork, Gap, Kind
 from twisted_p2p.core.config import LAN, Config
 from twisted_p2p.core.wire import History
 from twisted_p2p.errors import LogError, NotRunning
-from twisted_p2p.messages import Encoder, Message, decode
+from twisted_p2p.messages import Encoder, Message, Prepared, decode
 from twisted_p2p.net.directory import Entry, PeerDirectory
 from twisted_p2p.net.service import PeerService, Settings
 from twisted_p2p.reader import Bell, MessageReader
@@ -33,9 +33,9 @@ PAUSE = 0.002
 
 @attrs.define(eq=False)
 class _Batch:
-    """Encoded messages that wait to be published, and who waits for that."""
+    """Messages that wait to be published, and who waits for that."""
 
-    messages: list[bytes]
+    messages: Sequence[Prepared]
     accepted: Deferred[None]
 
 
@@ -111,7 +111,7 @@ class Node(Service):
         self._addresses = [*join]
         self._clock = running.clock
         self._sample = bool(config.max_known)
-        self._encoder = Encoder(running.core.config.message_max)
+        self._encoder = Encoder(running.core.config.message_max, running.core.config.bundle_bytes)
         self._outbox: deque[_Batch] = deque()
         self._flushing: Any = None
         self._listening = self._joined = self._stopping = False
@@ -256,24 +256,33 @@ class Node(Service):
             NotRunning
             LogError: by the Deferred; the message is not in the log, and was sent to nobody.
         """
-        identity, encoded = self.prepare(value)
-        return self.broadcast_prepared([encoded]).addCallback(lambda _: identity)
+        prepared = self.prepare(value)
+        return self.broadcast_prepared([prepared]).addCallback(lambda _: self.id_of(prepared))
 
     def broadcast_all(self, values: Sequence[Any]) -> Deferred[list[str]]:
         """Broadcast several values, in this order; one Deferred for all their ids. All or none are sent."""
-        prepared = [self.prepare(value) for value in values]
-        done = self.broadcast_prepared([encoded for _, encoded in prepared])
-        return done.addCallback(lambda _: [identity for identity, _ in prepared])
+        now = self._now()
+        prepared = [self._encoder.prepare(value, now) for value in values]
+        return self.broadcast_prepared(prepared).addCallback(lambda _: [*map(self.id_of, prepared)])
 
-    def prepare(self, value: Any) -> tuple[str, bytes]:
-        """Give a value an id and make it what travels. May be called in any thread.
+    def prepare(self, value: Any) -> Prepared:
+        """Make a value a message. May be called in any thread.
 
         Raises:
             MessageTooBig, NotJSON
         """
-        return self._encoder.encode(value, self._clock.seconds())
+        return self._encoder.prepare(value, self._now())
 
-    def broadcast_prepared(self, messages: list[bytes]) -> Deferred[None]:
+    def _now(self) -> float:
+        # In milliseconds: what is broadcast in one of them travels as one group.
+        now: float = self._clock.seconds()
+        return round(now, 3)
+
+    def id_of(self, message: Prepared) -> str:
+        """The id of what `prepare` made: 64 hex digits."""
+        return self._encoder.id_of(message)
+
+    def broadcast_prepared(self, messages: Sequence[Prepared]) -> Deferred[None]:
         """Broadcast what `prepare` made, in this order; fires once it is accepted.
 
         Raises:
@@ -301,7 +310,7 @@ class Node(Service):
         crowded = self.shell.core.unsent() > WINDOW
         while self._outbox and size < TURN and not crowded:
             batch = self._outbox.popleft()
-            size += sum(map(len, batch.messages))
+            size += sum(len(message.value) for message in batch.messages)
             ready.append(batch)
         self._publish(ready)
         if self._outbox:
@@ -316,7 +325,7 @@ class Node(Service):
         result: Failure | None = None
         if batches:
             try:
-                self.shell.broadcast([message for batch in batches for message in batch.messages])
+                self.shell.broadcast(self._encoder.groups(message for batch in batches for message in batch.messages))
             except LogError:
                 result = Failure()
             self._bell.ring()

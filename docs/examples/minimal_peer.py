@@ -73,8 +73,8 @@ def listen():
 
 
 def say(link, seq, text):
-    message = {"id": secrets.token_hex(32), "title": "#BROADCAST", "message": text, "time": time.time()}
-    body = json.dumps([message])
+    group = {"id": secrets.token_hex(32), "time": round(time.time(), 3), "values": [text]}
+    body = json.dumps([group])
     sig = sign("p2p bundle", NETWORK, ME, START, seq, sha256(body.encode()).hexdigest())
     head = f'{{"title":"#BROADCAST","origin":"{ME}","epoch":{START},"seq":{seq},"sig":"{sig}","messages":'
     link.sendall(f"{head}{body}}}\n".encode())
@@ -84,8 +84,9 @@ def show(bundle, line):
     origin, body = bundle["origin"], line.partition('"messages":')[2][:-1]
     digest = sha256(body.encode()).hexdigest()
     check(origin, bundle["sig"], "p2p bundle", NETWORK, origin, bundle["epoch"], bundle["seq"], digest)
-    for message in bundle["messages"]:
-        print(f"{origin[:8]}: {json.dumps(message['message'])}", flush=True)
+    for group in bundle["messages"]:
+        for value in group["values"]:
+            print(f"{origin[:8]}: {json.dumps(value)}", flush=True)
 
 
 host, _, port = sys.argv[1].rpartition(":")

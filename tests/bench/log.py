@@ -38,7 +38,7 @@ class Source:
     """Bundles from all streams in turn."""
 
     def __init__(self, size: int) -> None:
-        message = {"id": "f" * 64, "title": "#BROADCAST", "message": "x" * size, "time": 1617555967.1199386}
+        message = {"id": "f" * 64, "time": 1617555967.12, "values": ["x" * size]}
         self.messages = json.dumps([message], separators=(",", ":")).encode()
         self.count = 0
 

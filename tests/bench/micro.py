@@ -41,10 +41,10 @@ SIGNER = Ed25519Signer.from_seed(b"micro".ljust(32))
 
 def bundles(messages: int, count: int, signed: bool = True) -> list[bytes]:
     """The first lines of a stream, with so many messages in each."""
-    encoder = Encoder(LAN.message_max)
+    encoder = Encoder(LAN.message_max, LAN.bundle_bytes)
     lines = []
     for seq in range(1, count + 1):
-        array = b"[%b]" % b",".join(encoder.encode(TEXT, 1.7e9)[1] for _ in range(messages))
+        array = b"[%b]" % b",".join(encoder.groups(encoder.prepare(TEXT, 1.7e9) for _ in range(messages)))
         data = wire.bundle_bytes(NETWORK, SIGNER.peer, EPOCH, seq, array)
         lines.append(wire.bundle_line(SIGNER.peer, EPOCH, seq, SIGNER.sign(data) if signed else "0" * 128, array))
     return lines
@@ -97,8 +97,8 @@ def core_out(messages: int) -> Callable[[int], float]:
     def run(loops: int) -> float:
         core, _, now = linked(Trusting())
         core.spread.signer = SIGNER
-        encoder = Encoder(LAN.message_max)
-        turns = [[encoder.encode(TEXT, 1.7e9)[1] for _ in range(messages)] for _ in range(loops)]
+        encoder = Encoder(LAN.message_max, LAN.bundle_bytes)
+        turns = [encoder.groups(encoder.prepare(TEXT, 1.7e9) for _ in range(messages)) for _ in range(loops)]
         return timed(lambda turn: core.broadcast(turn, now), turns)
 
     return run
@@ -158,9 +158,12 @@ def _of_bundle(
     frame = wire.decode(line)
     assert isinstance(frame, wire.Broadcast)
     data = wire.bundle_bytes(NETWORK, *frame.stream, frame.seq, bytes(frame.messages))
-    verifier, encoder = Ed25519Verifier(), Encoder(LAN.message_max)
+    verifier, encoder = Ed25519Verifier(), Encoder(LAN.message_max, LAN.bundle_bytes)
     bundle = Bundle(*frame.stream, frame.seq, frame.messages, 1, False)
-    yield f"encode messages, {size}", repeated(lambda: [encoder.encode(TEXT, 1.7e9) for _ in range(size)])
+    yield (
+        f"encode messages, {size}",
+        repeated(lambda: encoder.groups([encoder.prepare(TEXT, 1.7e9) for _ in range(size)])),
+    )
     yield f"decode a bundle of {size}", repeated(lambda: wire.decode(line))
     yield f"see that a bundle of {size} is canonical", repeated(lambda: frame.is_canonical(line))
     yield f"sign a bundle of {size}", repeated(lambda: SIGNER.sign(data))

@@ -181,14 +181,14 @@ class Peer:
 
 def bundles(count: int, size: int) -> Iterator[Bundle]:
     """So many messages, by some origins in turn, signed; `size` to a bundle."""
-    signers, encoders = [Ed25519Signer() for _ in range(ORIGINS)], [Encoder(1 << 20) for _ in range(ORIGINS)]
+    signers, encoders = [Ed25519Signer() for _ in range(ORIGINS)], [Encoder(1 << 20, 1 << 20) for _ in range(ORIGINS)]
     text, made, seq = "x" * 100, 0, 0
     while made < count:
         seq += 1
         for signer, encoder in zip(signers, encoders, strict=True):
             part = min(size, count - made)
             if part > 0:
-                body = b"[%b]" % b",".join(encoder.encode(text, 1.0)[1] for _ in range(part))
+                body = b"[%b]" % b",".join(encoder.groups(encoder.prepare(text, 1.0) for _ in range(part)))
                 sig = signer.sign(bundle_bytes("p2p", signer.peer, EPOCH, seq, body))
                 yield (signer.peer, EPOCH), seq, bundle_line(signer.peer, EPOCH, seq, sig, body)
                 made += part

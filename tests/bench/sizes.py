@@ -46,6 +46,7 @@ from twisted_p2p.core.config import LAN
 from twisted_p2p.core.wire import Record, record_bytes
 from twisted_p2p.errors import MessageTooBig
 from twisted_p2p.identity import Ed25519Signer
+from twisted_p2p.messages import AROUND, Prepared
 from twisted_p2p.net.link import LinkProtocol
 from twisted_p2p.net.service import PeerService, Settings
 from twisted_p2p.node import Node
@@ -264,27 +265,16 @@ def join(peers: Peers, findings: Findings, records: int) -> None:
 # --- message
 
 
-def fit(node: Node, size: int) -> tuple[str, bytes]:
-    """A text, and the message with it, which takes `size` bytes as JSON.
+def fit(node: Node, size: int) -> tuple[str, Prepared]:
+    """A text, and the message with it, which counts as `size` bytes.
 
     Raises:
         MessageTooBig: that is more than the limit.
     """
     special = '"\\\n\t\x7füß€🎉'
     noise = hashlib.shake_256(special.encode()).hexdigest(size)
-    for _ in range(1000):
-        # The time has now and then a digit less than usual, and then the size does not fit.
-        spare = size - len(node.prepare(special)[1])
-        text = special + noise[:spare]
-        try:
-            encoded = node.prepare(text)[1]
-        except MessageTooBig as error:
-            if error.size == size:
-                raise
-            continue
-        if len(encoded) == size:
-            return text, encoded
-    raise ValueError("no such message found")
+    text = special + noise[: size - AROUND - len(node.prepare(special).value)]
+    return text, node.prepare(text)
 
 
 def publish(size: int) -> None:
@@ -302,10 +292,10 @@ def publish(size: int) -> None:
         return ""
 
     def say() -> None:
-        text, encoded = fit(node, size)
+        text, prepared = fit(node, size)
         sent = time.time()
-        node.broadcast_prepared([encoded])
-        answer(text=text, size=len(encoded), sent=sent, refusal=refusal())
+        node.broadcast_prepared([prepared])
+        answer(text=text, size=len(prepared.value) + AROUND, sent=sent, refusal=refusal())
 
     answer(port=node.port)
     work(reactor, say)
@@ -350,8 +340,8 @@ WARM_UP = 3.0
 """Seconds of publishing before the reader is stopped: links and buffers are then what they will be."""
 ALLOWANCE = 8 * MIB
 """What the memory of a peer may grow by beside its log: buffers of links and of the --events file, and noise."""
-MESSAGE = 140
-"""Bytes of a message in a log beside its text: its id, names, its time."""
+MESSAGE = AROUND
+"""Bytes of a message in a log beside its text, where nothing else is broadcast in that millisecond."""
 BUNDLE = 500
 """Bytes of a bundle in a log beside its messages: ids, a signature, names, and the objects that hold it."""
 HOLES, HOLES_PUBLISHER = 1.25, 2.0

@@ -46,7 +46,7 @@ def peer_id(number: int) -> str:
 
 def message(text: str) -> bytes:
     """An encoded message."""
-    return b'{"id":"%b","title":"#BROADCAST","message":"%b","time":1.5}' % (b"0" * 64, text.encode())
+    return b'{"id":"%b","time":1.5,"values":["%b"]}' % (b"0" * 64, text.encode())
 
 
 class CountingVerifier:

@@ -47,11 +47,8 @@ def fuzz_messages(data: bytes) -> None:
     while choices.left and len(texts) < 20:
         way = choices.below(8)
         value = b'"%b"' % choices.take(choices.byte() % 16) if way == 0 else choices.pick(TEXTS)
-        texts.append(b'{"id":%b,"title":%b,"message":%b,"time":%b}' % (_ID, *_title_and_time(choices, value)))
+        time = choices.pick((b"1.5", b"1e300", b"-1e300", b"0"))
+        values = b",".join([value] * (1 + choices.below(3)))
+        texts.append(b'{"id":%b,"time":%b,"values":[%b]}' % (_ID, time, values))
     body = b"[%b]" % b",".join(texts or [message("x")])
     fuzz_bodies(mutated(body, choices) if choices.chance(2) else body)
-
-
-def _title_and_time(choices: Choices, value: bytes) -> tuple[bytes, bytes, bytes]:
-    title = choices.pick((b'"#BROADCAST"', b'"\\u001b[31m\\u202e"', value))
-    return title, value, choices.pick((b"1.5", b"1e300", b"-1e300", b"0"))

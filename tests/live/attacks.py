@@ -38,8 +38,8 @@ def bundle(attacker: Attacker, signer: Ed25519Signer, seq: int, body: bytes) -> 
 
 def body(text: str) -> bytes:
     """The messages of a bundle: one, with this text."""
-    message = {"id": "0" * 64, "title": "#BROADCAST", "message": text, "time": time.time()}
-    return json.dumps([message], separators=(",", ":")).encode()
+    group = {"id": "0" * 64, "time": time.time(), "values": [text]}
+    return json.dumps([group], separators=(",", ":")).encode()
 
 
 # --- floods by a member
@@ -130,8 +130,8 @@ def bomb_lines(attacker: Attacker, signer: Ed25519Signer) -> list[bytes]:
     """Each bomb as a field of a frame, as one that is ignored, in an unknown frame, and in signed bundles."""
     lines, seq = [], 0
     for bomb in BOMBS.values():
-        message = b'[{"id":"%b","title":"x","message":%b,"time":1}]' % (b"0" * 64, bomb)
-        named = b'[{"id":%b,"title":"x","message":1,"time":1}]' % bomb
+        message = b'[{"id":"%b","time":1,"values":[%b]}]' % (b"0" * 64, bomb)
+        named = b'[{"id":%b,"time":1,"values":[1]}]' % bomb
         lines += [
             b'{"title":"#PING","n":%b}' % bomb,
             b'{"title":"#PING","n":1,"more":%b}' % bomb,

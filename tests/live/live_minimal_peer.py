@@ -74,7 +74,7 @@ def test_worked_examples() -> None:
     a, b, began = first.peer, second.peer, 1617555967119
     nonces = "ffeeddccbbaa99887766554433221100", "00112233445566778899aabbccddeeff"
     body = json.dumps(
-        [{"id": "0123456789abcdef" * 4, "title": "#BROADCAST", "message": "Hello world", "time": 1617555967.1199386}],
+        [{"id": "0123456789abcdef" * 4, "time": 1617555967.12, "values": ["Hello world"]}],
         separators=(",", ":"),
     ).encode()
     texts = {

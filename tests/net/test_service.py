@@ -24,7 +24,7 @@ from twisted_p2p.shell import IPeerShell, SteadyClock, Told
 
 def encoded(text: str) -> bytes:
     """A message as it travels."""
-    return b'{"id":"%b","title":"#BROADCAST","message":"%b","time":1.5}' % (b"0" * 64, text.encode())
+    return b'{"id":"%b","time":1.5,"values":["%b"]}' % (b"0" * 64, text.encode())
 
 
 class SteadyClockTests(SynchronousTestCase):

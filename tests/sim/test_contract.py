@@ -121,7 +121,7 @@ class BrokenTests(SynchronousTestCase):
 
     def test_invented(self) -> None:
         """A message that its origin never broadcast breaks integrity."""
-        encoded = b'{"id":"%b","title":"#BROADCAST","message":1,"time":1.0}' % (b"0" * 64)
+        encoded = b'{"id":"%b","time":1.0,"values":[1]}' % (b"0" * 64)
         self.speaker.do(lambda now: self.speaker.core.broadcast([encoded], now))
         self.world.run(1)
         self.complains(checks.integrity, f"handed 1 that {self.speaker.peer[:6]} never broadcast")

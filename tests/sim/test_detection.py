@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from statistics import fmean, quantiles
 
@@ -307,4 +308,4 @@ class LatencyTests(SynchronousTestCase):
 def _ages(world: World, what: object) -> list[float]:
     """How long ago each message that is being delivered was broadcast."""
     bundles = getattr(what, "bundles", [])
-    return [world.now - float(bytes(bundle.messages).rsplit(b":", 1)[1].rstrip(b"}]")) for bundle in bundles]
+    return [world.now - json.loads(bytes(bundle.messages))[0]["time"] for bundle in bundles]

@@ -143,7 +143,7 @@ class Spread:
         for flow in self.flows.values():
             flow.cursor.pop(old, None)
         self._renew()
-        self.publish([message for line in lines for message in wire.messages_of(line)])
+        self.publish([group for line in lines for group in wire.groups_of(line)])
         return True
 
     def met_twin(self) -> None:
@@ -161,20 +161,20 @@ class Spread:
 
     # --- publishing
 
-    def publish(self, messages: list[bytes]) -> None:
-        """Broadcast encoded messages as as few bundles as the limits allow."""
+    def publish(self, groups: list[bytes]) -> None:
+        """Broadcast encoded groups of messages as as few bundles as the limits allow."""
         room, batch = self.turn.config.bundle_bytes, list[bytes]()
-        for message in messages:
-            if batch and len(message) + 1 > room:
+        for group in groups:
+            if batch and len(group) + 1 > room:
                 self._publish_bundle(batch)
                 room, batch = self.turn.config.bundle_bytes, []
-            batch.append(message)
-            room -= len(message) + 1
+            batch.append(group)
+            room -= len(group) + 1
         if batch:
             self._publish_bundle(batch)
 
-    def _publish_bundle(self, messages: list[bytes]) -> None:
-        stream, body = self.own, b"[%b]" % b",".join(messages)
+    def _publish_bundle(self, groups: list[bytes]) -> None:
+        stream, body = self.own, b"[%b]" % b",".join(groups)
         seq = self.positions.of(stream)
         sig = self.signer.sign(wire.bundle_bytes(self.network, *stream, seq, body))
         self._accept(None, stream, seq, wire.bundle_line(*stream, seq, sig, body), None)

@@ -159,13 +159,14 @@ class Config:
 
     # --- broadcast
     bundle_bytes: int = 32_768
-    """Where a turn's messages are cut into bundles: one signature is a few per cent of the cost of relaying so much."""
+    """Where a turn's messages are cut into bundles: one signature is a few per cent of the cost of relaying so much.
+    Not more than this: a bundle of more than `wire.MESSAGES_MAX` messages would lose some."""
     line_max: int = 1_048_576
     """The longest line, without its newline, in either direction."""
     hello_max: int = 4_096
     """What is kept of an unfinished line of somebody who has not introduced himself: three times the longest #HELLO."""
     message_max: int = 262_144
-    """The longest message, as the JSON object that travels."""
+    """The longest message, as JSON, with 120 bytes for what travels with it."""
     burst: int = 65_536
     """Payload written to one link in one turn; the rest follows in the next, so that pings get through."""
     prune_interval: float = 1.0

@@ -262,10 +262,10 @@ class PeerCore:
         """Own bundles that no neighbour has been sent yet; 0 without neighbours."""
         return self.spread.unsent()
 
-    def broadcast(self, messages: list[bytes], now: float) -> Actions:
-        """Broadcast messages, each one encoded JSON object, that the application sent in one turn."""
+    def broadcast(self, groups: list[bytes], now: float) -> Actions:
+        """Broadcast groups of messages, each one an encoded JSON object, that the application sent in one turn."""
         self._begin(now)
-        self.spread.publish(messages)
+        self.spread.publish(groups)
         return self._end(None)
 
     def congested(self, number: int, now: float) -> Actions:

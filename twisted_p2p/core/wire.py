@@ -352,18 +352,32 @@ def read_bundle(line: bytes) -> Broadcast:
     return _decode_bundle(line)
 
 
-def messages_of(line: bytes) -> list[bytes]:
-    """The encoded messages of a bundle of our own."""
-    return [bytes(message) for message in _split(_decode_bundle(line).messages)]
+def groups_of(line: bytes) -> list[bytes]:
+    """The encoded groups of messages of a bundle of our own."""
+    return [bytes(group) for group in _split(_decode_bundle(line).messages)]
 
 
-class WireMessage(Struct, frozen=True):
-    """One element of a bundle's `messages`. `time`: seconds since 1970, of the origin's clock."""
+MESSAGES_MAX = 16_384
+"""Messages of a bundle: as many as `bundle_bytes` has room for, if each is a digit. Those beyond are not delivered."""
 
-    id: Annotated[str, Meta(min_length=64, max_length=64)]
-    title: Annotated[str, Meta(max_length=100)]
-    message: Any
+
+class Group(Struct, frozen=True):
+    """One element of a bundle's `messages`: messages that were broadcast together.
+
+    `id`: of the first; those of the others count up. `time`: seconds since 1970, of the origin's clock.
+    """
+
+    id: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
     time: float
+    values: list[Any]
+
+
+class RawGroup(Struct, frozen=True):
+    """The same, with values that are still to be read."""
+
+    id: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+    time: float
+    values: list[msgspec.Raw]
 
 
 # --- bytes to frames and back ------------------------------------------------------------------------------------

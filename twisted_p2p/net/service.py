@@ -237,7 +237,11 @@ class PeerService(MultiService):
         self._run(lambda now: self.core.join(addresses, now, genesis))
 
     def broadcast(self, encoded: Sequence[bytes]) -> None:
-        """Broadcast encoded messages, in this order. Raises LogError: they are not in the log, nor sent to anybody."""
+        """Broadcast encoded groups of messages, in this order.
+
+        Raises:
+            LogError: they are not in the log, nor sent to anybody.
+        """
         self._run(lambda now: self.core.broadcast(list(encoded), now))
         if self.failure is not None:
             raise self.failure

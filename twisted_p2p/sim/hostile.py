@@ -29,7 +29,7 @@ MANY = 1_000
 """Streams, or peers, that are invented at once."""
 YEAR = 365 * 86_400.0
 _BUNDLE = b'{"title":"#BROADCAST","origin":"'
-_WORD = b'{"id":"%b","title":"#BROADCAST","message":"%b","time":1.5}'
+_WORD = b'{"id":"%b","time":1.5,"values":["%b"]}'
 
 
 @attrs.define(eq=False)

@@ -33,7 +33,7 @@ from twisted_p2p.core.actions import (
 from twisted_p2p.core.config import Config
 from twisted_p2p.core.peer import PeerCore
 from twisted_p2p.core.streamlog import MemoryLog
-from twisted_p2p.core.wire import History, messages_of, read_bundle
+from twisted_p2p.core.wire import History, groups_of, read_bundle
 from twisted_p2p.interfaces import Entry, ISigner, Stream
 from twisted_p2p.shell import IPeerShell, SteadyClock, Told
 from twisted_p2p.sim.signing import CountingVerifier
@@ -357,7 +357,7 @@ class SimPeer:
         if stream[1] != self._epoch:
             self._epoch = stream[1]
             for seq, line in enumerate(self.log.read(stream, 1, sys.maxsize), 1):
-                self.places.update(dict.fromkeys(messages_of(line), (stream, range(seq, seq + 1))))
+                self.places.update(dict.fromkeys(groups_of(line), (stream, range(seq, seq + 1))))
 
     def _set_timer(self) -> None:
         wake = self.core.next_wake

@@ -53,7 +53,7 @@ def say(peers: Sequence[SimPeer], count: int = 1, text: str | None = None, at_on
 def _encoded(peer: SimPeer, number: int, text: str | None) -> bytes:
     words = f"{peer.name} says {number}" if text is None else text
     identity = f"{peer.peer[:48]}{number:016x}"
-    return f'{{"id":"{identity}","title":"#BROADCAST","message":"{words}","time":{peer.world.now!r}}}'.encode()
+    return f'{{"id":"{identity}","time":{peer.world.now!r},"values":["{words}"]}}'.encode()
 
 
 def build(world: World, peers: int) -> list[SimPeer]:
