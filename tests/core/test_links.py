@@ -403,6 +403,28 @@ class PingTests(LinkCase):
         self.check_ended(line, Reason.PING_TIMEOUT, said=False)
         self.assertGreater(len(self.stage.seqs(self.puppet.stream)), 50)
 
+    def test_one_end_asks(self) -> None:
+        """Where the other end of an idle link asks in time, we need not, but now and then; where much is sent, we do."""
+        for number, body, least, most in ((0x30, b"", 15, 25), (0x40, b"x" * 3_000, 40, 60)):
+            line = self.stage.befriend(Puppet(number))
+            self.stage.pass_time(LAN.ping_interval * 1.2)
+            asked = 0
+            for n in range(100):
+                line.send_lines(wire.encode(wire.Ping(n)), b'{"title":"#MORE","x":"%b"}' % body)
+                self.stage.pass_time(LAN.ping_interval / 2)
+                asked += len(self.pings(line))
+            self.check_open(line)
+            self.assertTrue(least <= asked <= most, (least, asked, most))
+
+    def test_asks_but_never_answers(self) -> None:
+        """Nor does it help on an idle link to ask all the time."""
+        line = self.silent()
+        for n in range(round(PING_TIMEOUT * 10) + 1):
+            if line.ended is None:
+                line.send(wire.Ping(n))
+                self.stage.pass_time(0.1)
+        self.check_ended(line, Reason.PING_TIMEOUT, said=False)
+
     def test_wrong_number(self) -> None:
         """A pong with a number that was never asked, or that was answered before, counts for nothing."""
         line = self.silent()

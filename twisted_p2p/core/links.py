@@ -22,6 +22,10 @@ from twisted_p2p.interfaces import ISigner, IVerifier
 
 IS_THERE = (Reason.TOO_MANY, Reason.LEAVING, Reason.BANNED, Reason.WRONG_CLOCK)
 """Whoever ends a link so before it is open is there, though not for us."""
+_LITTLE = 4_096
+"""Bytes to and from a link since it last answered a ping: with no more than that we leave it to the other end to ask."""
+_LEFT_TO_IT = 2.0
+"""For how long since that answer, in ping intervals: who asks all the time, and answers nothing, is found out."""
 
 
 @attrs.define(eq=False)
@@ -379,7 +383,7 @@ class Links:
         link._deadline = None
         if link.baseline and link.record is not None:
             self.membership.merge([link.record])
-        link._ping = self.turn.timers.after(self.turn.jitter(self.turn.config.ping_interval), lambda: self.ping(link))
+        self._ping_later(link)
         link._linger = self.turn.timers.after(self.turn.config.linger, lambda: self._end_idle(link))
         self.on_open(link)
 
@@ -403,6 +407,19 @@ class Links:
         if link._deadline is None:
             link._heard, link._was_congested = False, link.congested
             self._await_pong(link, self.turn.config.ping_timeout)
+
+    def _ping_later(self, link: Link) -> None:
+        delay = self.turn.jitter(self.turn.config.ping_interval)
+        link._ping = self.turn.timers.after(delay, lambda: self.ping(link))
+
+    def pinged(self, link: Link, frame: Ping) -> None:
+        """The other end asks for a sign of life, and so gives one: on an idle link one of the two needs to ask."""
+        self.send(link, Pong(frame.n))
+        is_idle = link._unread + link.payload <= _LITTLE
+        answered = self.turn.now - link.answered_at <= _LEFT_TO_IT * self.turn.config.ping_interval
+        if link._ping is not None and is_idle and answered:
+            link._ping.cancel()
+            self._ping_later(link)
 
     def _await_pong(self, link: Link, waited: float) -> None:
         def judge() -> None:
@@ -437,8 +454,7 @@ class Links:
                 link._deadline.cancel()
                 link._deadline = None
             if link._ping is None:
-                delay = self.turn.jitter(self.turn.config.ping_interval)
-                link._ping = self.turn.timers.after(delay, lambda: self.ping(link))
+                self._ping_later(link)
 
     def heard(self, link: Link, lines: Sequence[bytes]) -> None:
         """These lines arrived. If they are too many, the next ones are read later."""

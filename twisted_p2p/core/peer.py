@@ -341,7 +341,7 @@ class PeerCore:
             wire.Hello: self.links.hello,
             wire.Proof: self.links.proof,
             wire.Bye: self._bye,
-            wire.Ping: lambda link, frame: self.links.send(link, wire.Pong(frame.n)),
+            wire.Ping: self.links.pinged,
             wire.Pong: self.links.pong,
             wire.AskRandomNode: self._ask_random_node,
             wire.ResponseRandomNode: self.join_steps.random_node,
