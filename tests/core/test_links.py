@@ -404,7 +404,7 @@ class PingTests(LinkCase):
         self.assertGreater(len(self.stage.seqs(self.puppet.stream)), 50)
 
     def test_one_end_asks(self) -> None:
-        """Where the other end of an idle link asks in time, we need not, but now and then; where much is sent, we do."""
+        """Where the other end of an idle link asks in time, we ask now and then only; where much is sent, we do."""
         for number, body, least, most in ((0x30, b"", 15, 25), (0x40, b"x" * 3_000, 40, 60)):
             line = self.stage.befriend(Puppet(number))
             self.stage.pass_time(LAN.ping_interval * 1.2)

@@ -23,7 +23,7 @@ from twisted_p2p.interfaces import ISigner, IVerifier
 IS_THERE = (Reason.TOO_MANY, Reason.LEAVING, Reason.BANNED, Reason.WRONG_CLOCK)
 """Whoever ends a link so before it is open is there, though not for us."""
 _LITTLE = 4_096
-"""Bytes to and from a link since it last answered a ping: with no more than that we leave it to the other end to ask."""
+"""Bytes to and from a link since it last answered a ping: with no more than that it is left to the other end to ask."""
 _LEFT_TO_IT = 2.0
 """For how long since that answer, in ping intervals: who asks all the time, and answers nothing, is found out."""
 
