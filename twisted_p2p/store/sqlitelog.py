@@ -99,7 +99,7 @@ class SqliteLog:
     says so, until something is committed. One commit in some hundreds waits for a checkpoint. With FULL each one waits.
     With OFF none does, and a power failure may damage the file.
 
-    A message of 100 bytes, alone in its bundle, takes some 600 bytes on disk: 515 are its line. The file never shrinks:
+    A message of 100 bytes, alone in its bundle, takes some 530 bytes on disk: 490 are its line. The file never shrinks:
     what is dropped makes room in it for what comes.
 
     Args:
