@@ -108,10 +108,7 @@ class FakeNode:
     def prepare(self, value: str) -> Prepared:
         if value == "big":
             raise MessageTooBig(2, 1)
-        return Prepared(0, 0.0, value.encode())
-
-    def id_of(self, message: Prepared) -> str:
-        return f"id of {message.value.decode()}"[:20]
+        return Prepared(f"id of {value}"[:20], 0, 0.0, value.encode())
 
     def broadcast_prepared(self, messages: list[Prepared]) -> Deferred[None]:
         assert threading.current_thread() is self.thread
@@ -331,7 +328,7 @@ class NetworkTests(SynchronousTestCase):
         """A message's id is there at once; the node gets everything, in order, many at a time."""
         self.peer.start()
         ids = [self.peer.broadcast(f"{number}") for number in range(5000)]
-        self.assertEqual(ids[17], "id of 17")
+        self.assertEqual(ids[17], "id of 17" + "0" * 16)
         got: list[bytes] = []
         batches = 0
         while len(got) < 5000:

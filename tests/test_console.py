@@ -399,7 +399,7 @@ class FakeNode:
     def prepare(self, value: str) -> Prepared:
         if len(value) > 50:
             raise MessageTooBig(len(value), 50)
-        return Prepared(0, 0.0, value.encode())
+        return Prepared("0" * 48, 0, 0.0, value.encode())
 
     def broadcast_prepared(self, messages: list[Prepared]) -> Deferred[None]:
         if not self.running:

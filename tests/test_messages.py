@@ -2,6 +2,7 @@
 
 import json
 import math
+import tracemalloc
 from typing import Any
 
 import msgspec
@@ -57,7 +58,7 @@ class EncodeTests(SynchronousTestCase):
         encoder = Encoder(1_000_000, ROOM)
         prepared = [encoder.prepare(value, 1.5) for value in values]
         messages = decode(bundle(*encoder.groups(prepared)))
-        self.assertEqual([message.id for message in messages], [encoder.id_of(each) for each in prepared])
+        self.assertEqual([message.id for message in messages], [each.id for each in prepared])
         self.assertEqual({(message.title, message.time) for message in messages} - {("#BROADCAST", 1.5)}, set())
         received = [message.message for message in messages]
         self.assertEqual(received, values)
@@ -68,7 +69,7 @@ class EncodeTests(SynchronousTestCase):
         prepared = [self.encoder.prepare(value, 1617555967.12) for value in ("Hello\nworld", 2)]
         [group] = self.encoder.groups(prepared)
         self.assertNotIn(b"\n", group)
-        identity = self.encoder.id_of(prepared[0])
+        identity = prepared[0].id
         self.assertEqual(
             [*json.loads(group).items()], [("id", identity), ("time", 1617555967.12), ("values", ["Hello\nworld", 2])]
         )
@@ -81,7 +82,7 @@ class EncodeTests(SynchronousTestCase):
         self.assertEqual([(group["time"], group["values"]) for group in groups], [(1.5, ["a", "b"]), (2.0, ["c"])])
         groups = [json.loads(group) for group in self.encoder.groups([other, early, late])]
         self.assertEqual([group["values"] for group in groups], [["b"], ["a"], ["c"]])
-        self.assertEqual([group["id"] for group in groups], [self.encoder.id_of(each) for each in (other, early, late)])
+        self.assertEqual([group["id"] for group in groups], [each.id for each in (other, early, late)])
 
     def test_group_size(self) -> None:
         """A group of several has at most so many bytes; a message that has more travels alone, and none is lost."""
@@ -89,16 +90,29 @@ class EncodeTests(SynchronousTestCase):
             prepared = [self.encoder.prepare("x" * size, 1.5) for _ in range(40)]
             groups = self.encoder.groups(prepared)
             messages = decode(bundle(*groups))
-            self.assertEqual([message.id for message in messages], [self.encoder.id_of(each) for each in prepared])
+            self.assertEqual([message.id for message in messages], [each.id for each in prepared])
             for group in groups:
                 count = len(json.loads(group)["values"])
                 self.assertTrue(len(group) <= ROOM or count == 1, (size, len(group), count))
         self.assertEqual(len(groups), 40)
 
+    def test_full_group(self) -> None:
+        """A group that is full has hardly less than it may have."""
+        first, *_ = self.encoder.groups(self.encoder.prepare("x", 1617555967.123) for _ in range(1000))
+        self.assertTrue(ROOM - 20 < len(first) <= ROOM, len(first))
+
+    def test_of_two_encoders(self) -> None:
+        """Whoever puts messages into groups, each keeps its id."""
+        other = Encoder(LIMIT, ROOM)
+        prepared = [encoder.prepare("x", 1.5) for encoder in (self.encoder, other, other, self.encoder)]
+        groups = other.groups(prepared)
+        self.assertEqual([len(json.loads(group)["values"]) for group in groups], [1, 2, 1])
+        self.assertEqual([message.id for message in decode(bundle(*groups))], [each.id for each in prepared])
+
     def test_ids(self) -> None:
         """Equal texts are different messages: every id is new, 64 hex digits, in every encoder."""
         encoders = (self.encoder, Encoder(LIMIT, ROOM))
-        ids = [encoder.id_of(encoder.prepare("same", 1.0)) for encoder in encoders for _ in range(1000)]
+        ids = [encoder.prepare("same", 1.0).id for encoder in encoders for _ in range(1000)]
         self.assertEqual(len(set(ids)), 2000)
         for identity in ids:
             self.assertRegex(identity, r"^[0-9a-f]{64}\Z")
@@ -257,6 +271,19 @@ class DecodeTests(SynchronousTestCase):
         self.assertEqual(
             [(m.message, m.id[-1], m.time) for m in messages], [("a", "0", 1.5), ("b", "3", 1.5), ("c", "0", 1.5)]
         )
+
+    def test_many_of_little(self) -> None:
+        """A bundle of half a million values, or groups, takes no more memory than what is read of it, and its bytes."""
+        many = 500_000
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        for values in ([b"1e400"] + [b"1"] * many, [b"1e400"] + [b"[]"] * (many // 2), [b"1"] * many):
+            messages = decode(bundle(part(*values)))
+            self.assertTrue(MESSAGES_MAX - 1 <= len(messages) <= MESSAGES_MAX, len(messages))
+            self.assertIn(messages[0].id[-1], "01")
+        for groups in ([b"1"] * many, [b"{}"] * (many // 2)):
+            self.assertEqual(decode(bundle(*groups, part(b"2"))), [])
+        self.assertLess(tracemalloc.get_traced_memory()[1], 64 * 2**20)
 
     def test_too_deep(self) -> None:
         """A message of a hundred thousand lists harms nobody."""

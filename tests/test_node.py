@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import attrs
@@ -11,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted_p2p import LAN, Changed, Kind, Message, MessageTooBig, Node, NotJSON, NotRunning
 from twisted_p2p.core.actions import Gap
 from twisted_p2p.core.config import Config
+from twisted_p2p.core.wire import groups_of
 from twisted_p2p.sim.peer import SimPeer
 from twisted_p2p.sim.world import World
 
@@ -190,6 +192,20 @@ class BroadcastTests(NodeCase):
         two.broadcast("later")
         self.world.run(1)
         self.assertEqual([message.seq for message in messages], [1] * 100 + [2])
+
+    def test_one_group(self) -> None:
+        """What is broadcast in one call, or within a millisecond, is one group, with its time in milliseconds."""
+        one, two = self.pair()
+        two.broadcast_all(["a", "b"])
+        two.broadcast("c")
+        self.world.run(0.0123456)
+        two.broadcast_all(["d"])
+        self.world.run(1)
+        lines = [entry.line for entry in self.peers[one].log.entries(0, 1 << 20) if entry.line is not None]
+        groups = [json.loads(group) for line in lines for group in groups_of(line)]
+        self.assertEqual([group["values"] for group in groups], [["a", "b", "c"], ["d"]])
+        for group in groups:
+            self.assertEqual(group["time"], round(group["time"], 3))
 
     def test_all(self) -> None:
         """Several values at once are in order, and their ids come together."""

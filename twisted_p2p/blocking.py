@@ -471,7 +471,7 @@ class _Life:
             self._outbox.append(prepared)
             if len(self._outbox) == 1:
                 self._reactor.callFromThread(self._flush)
-        return self.node.id_of(prepared)
+        return prepared.id
 
     def _is_full(self) -> bool:
         return self._unaccepted >= UNACCEPTED_MAX or self._unaccepted_bytes >= UNACCEPTED_BYTES

@@ -6,7 +6,7 @@ import contextlib
 import math
 import secrets
 from collections.abc import Iterable, Iterator
-from itertools import count
+from itertools import count, islice
 from typing import Any, ClassVar, NamedTuple
 
 import msgspec
@@ -85,11 +85,17 @@ _log = Logger()
 
 
 class Prepared(NamedTuple):
-    """A message that is to be broadcast: its number at this encoder, its time, and its value as JSON."""
+    """A message that is to be broadcast: the two parts of its id, its time, and its value as JSON."""
 
+    prefix: str
     number: int
     time: float
     value: bytes
+
+    @property
+    def id(self) -> str:
+        """64 hex digits."""
+        return f"{self.prefix}{self.number:016x}"
 
 
 class Encoder:
@@ -122,32 +128,31 @@ class Encoder:
             raise NotJSON("A number has more digits than Python writes out.") from None
         if len(encoded) + AROUND > self._limit:
             raise MessageTooBig(len(encoded) + AROUND, self._limit)
-        return Prepared(next(self._numbers), time, encoded)
-
-    def id_of(self, message: Prepared) -> str:
-        """The id that it has: 64 hex digits."""
-        return f"{self._prefix}{message.number:016x}"
+        return Prepared(self._prefix, next(self._numbers), time, encoded)
 
     def groups(self, messages: Iterable[Prepared]) -> list[bytes]:
         """What travels of these messages, in this order: groups of those that have one time and follow each other."""
         groups: list[bytes] = []
         values: list[bytes] = []
-        first, began, size = 0, 0.0, 0
-        for number, time, value in messages:
+        first: Prepared | None = None
+        fits, size = None, 0
+        for message in messages:
+            prefix, number, time, value = message
             size += len(value) + 1
-            if values and (number != first + len(values) or time != began or size > self._room):
-                groups.append(self._group(first, began, values))
-                values = []
-            if not values:
-                first, began, size = number, time, AROUND + len(value)
+            if (prefix, number, time) != fits or size > self._room:
+                if first is not None:
+                    groups.append(_group(first, values))
+                first, values, size = message, [], AROUND + len(value)
             values.append(value)
-        if values:
-            groups.append(self._group(first, began, values))
+            fits = prefix, number + 1, time
+        if first is not None:
+            groups.append(_group(first, values))
         return groups
 
-    def _group(self, first: int, time: float, values: list[bytes]) -> bytes:
-        head = f'{{"id":"{self._prefix}{first:016x}","time":{time!r},"values":['
-        return b"%b%b]}" % (head.encode(), b",".join(values))
+
+def _group(first: Prepared, values: list[bytes]) -> bytes:
+    head = f'{{"id":"{first.id}","time":{first.time!r},"values":['
+    return b"%b%b]}" % (head.encode(), b",".join(values))
 
 
 def decode(bundle: Bundle) -> list[Message]:
@@ -164,11 +169,10 @@ def decode(bundle: Bundle) -> list[Message]:
         first = cursor + 1 + len(messages)
         messages += [
             Message(value, time, origin, epoch, seq, identity, place, first + place, replayed)
-            for place, value in enumerate(values)
+            for place, value in enumerate(values[: MESSAGES_MAX - len(messages)])
         ]
-    if len(messages) > MESSAGES_MAX:
+    if len(messages) < sum(len(group.values) for group in groups):
         _log_unreadable(bundle)
-        del messages[MESSAGES_MAX:]
     if messages:
         # The last one has the cursor of the whole entry: who has it needs nothing further of that.
         messages[-1] = msgspec.structs.replace(messages[-1], cursor=cursor + ENTRY_END)
@@ -180,9 +184,9 @@ def _decode_readable(bundle: Bundle) -> list[Group]:
         parts = _split(bundle.messages)
     except _UNREADABLE:
         parts = []
-    readable = [group for part in parts for group in _readable_of(part)]
     _log_unreadable(bundle)
-    return readable
+    # Each one that can't be read costs us a few microseconds, so it counts, too.
+    return [*islice((group for part in parts[:MESSAGES_MAX] for group in _readable_of(part)), MESSAGES_MAX)]
 
 
 def _readable_of(part: msgspec.Raw) -> Iterator[Group]:
@@ -196,7 +200,7 @@ def _readable_of(part: msgspec.Raw) -> Iterator[Group]:
         group = _decode_raw(part)
     except _UNREADABLE:
         return
-    for place, value in enumerate(group.values):
+    for place, value in enumerate(group.values[:MESSAGES_MAX]):
         with contextlib.suppress(*_UNREADABLE):
             yield Group(identity(group.id, place), group.time, [_decode_value(value)])
 

@@ -17,7 +17,7 @@ from twisted_p2p.core.actions import Banned, Changed, Deliver, Fork, Gap, Kind
 from twisted_p2p.core.config import LAN, Config
 from twisted_p2p.core.wire import History
 from twisted_p2p.errors import LogError, NotRunning
-from twisted_p2p.messages import Encoder, Message, Prepared, decode
+from twisted_p2p.messages import AROUND, Encoder, Message, Prepared, decode
 from twisted_p2p.net.directory import Entry, PeerDirectory
 from twisted_p2p.net.service import PeerService, Settings
 from twisted_p2p.reader import Bell, MessageReader
@@ -35,7 +35,7 @@ PAUSE = 0.002
 class _Batch:
     """Messages that wait to be published, and who waits for that."""
 
-    messages: Sequence[Prepared]
+    messages: list[Prepared]
     accepted: Deferred[None]
 
 
@@ -257,13 +257,13 @@ class Node(Service):
             LogError: by the Deferred; the message is not in the log, and was sent to nobody.
         """
         prepared = self.prepare(value)
-        return self.broadcast_prepared([prepared]).addCallback(lambda _: self.id_of(prepared))
+        return self.broadcast_prepared([prepared]).addCallback(lambda _: prepared.id)
 
     def broadcast_all(self, values: Sequence[Any]) -> Deferred[list[str]]:
         """Broadcast several values, in this order; one Deferred for all their ids. All or none are sent."""
         now = self._now()
         prepared = [self._encoder.prepare(value, now) for value in values]
-        return self.broadcast_prepared(prepared).addCallback(lambda _: [*map(self.id_of, prepared)])
+        return self.broadcast_prepared(prepared).addCallback(lambda _: [message.id for message in prepared])
 
     def prepare(self, value: Any) -> Prepared:
         """Make a value a message. May be called in any thread.
@@ -278,10 +278,6 @@ class Node(Service):
         now: float = self._clock.seconds()
         return round(now, 3)
 
-    def id_of(self, message: Prepared) -> str:
-        """The id of what `prepare` made: 64 hex digits."""
-        return self._encoder.id_of(message)
-
     def broadcast_prepared(self, messages: Sequence[Prepared]) -> Deferred[None]:
         """Broadcast what `prepare` made, in this order; fires once it is accepted.
 
@@ -289,7 +285,7 @@ class Node(Service):
             NotRunning: the node was not started, or has been stopped.
         """
         self._check_running()
-        batch = _Batch(messages, Deferred())
+        batch = _Batch([*messages], Deferred())
         self._outbox.append(batch)
         self._flush_in(0)
         return batch.accepted
@@ -310,7 +306,7 @@ class Node(Service):
         crowded = self.shell.core.unsent() > WINDOW
         while self._outbox and size < TURN and not crowded:
             batch = self._outbox.popleft()
-            size += sum(len(message.value) for message in batch.messages)
+            size += sum(len(message.value) + AROUND for message in batch.messages)
             ready.append(batch)
         self._publish(ready)
         if self._outbox:

@@ -45,7 +45,7 @@ class IPeerShell(Interface):
         """Listen, and be a network of one, or what the log says; raises CannotListen, LogError."""
 
     def broadcast(encoded: Sequence[bytes]) -> None:
-        """Broadcast messages, each one JSON object as it travels, in this order; raises LogError."""
+        """Broadcast groups of messages, each one JSON object as it travels, in this order; raises LogError."""
 
     def join(addresses: Sequence[tuple[str, int]], genesis: bool = False) -> None:
         """Join through any of `addresses`, retrying until it works. `genesis`: be ready alone, too."""

@@ -92,6 +92,7 @@ class ProfileTests(SynchronousTestCase):
         self.each(lambda c: c.bundle_bytes + c.message_max + around <= c.line_max, "the fullest bundle")
         self.each(lambda c: c.bundle_bytes <= c.burst, "a bundle")
         self.each(lambda c: c.bundle_bytes // len(b"1,") <= wire.MESSAGES_MAX, "the shortest messages")
+        self.assertRaises(ValueError, attrs.evolve, LAN, bundle_bytes=LAN.bundle_bytes + 1)
         self.each(lambda c: c.line_max <= c.early_bytes <= c.retention_bytes, "what is held back")
         self.each(lambda c: c.early_max <= c.retention_count, "what is held back")
 

@@ -162,7 +162,7 @@ class Spread:
     # --- publishing
 
     def publish(self, groups: list[bytes]) -> None:
-        """Broadcast encoded groups of messages as as few bundles as the limits allow."""
+        """Broadcast encoded groups of messages, in this order, as many to a bundle as fit."""
         room, batch = self.turn.config.bundle_bytes, list[bytes]()
         for group in groups:
             if batch and len(group) + 1 > room:

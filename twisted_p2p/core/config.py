@@ -158,7 +158,7 @@ class Config:
     """Back-off between attempts to join: doubles from first to max, times a random factor from 0.5 to 1.5."""
 
     # --- broadcast
-    bundle_bytes: int = 32_768
+    bundle_bytes: int = attrs.field(default=32_768, validator=attrs.validators.le(32_768))
     """Where a turn's messages are cut into bundles: one signature is a few per cent of the cost of relaying so much.
     Not more than this: a bundle of more than `wire.MESSAGES_MAX` messages would lose some."""
     line_max: int = 1_048_576

@@ -27,7 +27,7 @@ _messages = lru_cache(maxsize=4096)(msgspec.json.Decoder(list[msgspec.Raw]).deco
 
 
 def messages_of(body: msgspec.Raw) -> list[bytes]:
-    """The encoded messages of a bundle."""
+    """The encoded groups of a bundle, here of one message each."""
     return [bytes(message) for message in _messages(bytes(body))]
 
 

@@ -178,7 +178,7 @@ def first_detection(seed: int, quick: bool, progress: Progress) -> Table:
             f"A probe that takes {LAN.probe_timeout:g} s makes a suspicion; the rest is the wait for the first probe."
             " That is what the paper's 1.58 = e/(e - 1) counts.",
             "A frame of ours is a line on a connection. Besides probing, an idle member keeps some 4 neighbour links,"
-            " with a ping each period in both directions, and compares directories.",
+            " with a ping each period of one end or the other, and compares directories.",
         ),
     )
 
