@@ -28,7 +28,7 @@ class Message(msgspec.Struct, frozen=True, eq=False):
 
     Attributes:
         message: any JSON value.
-        time: seconds since 1970, by the origin's clock, in milliseconds.
+        time: seconds since 1970, by the origin's clock, to the millisecond.
         origin: the id of the peer that broadcast it.
         epoch: the stream of that peer; it has a new one after each start that lost its log.
         seq: the bundle of that stream; messages broadcast in one turn share it.
