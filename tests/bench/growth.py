@@ -1,9 +1,10 @@
 """Cost against size, in the simulator: frames and bytes of a peer that idles, of a delivery, and of a join.
 
-    python -m tests.bench.growth [--peers 100 1000] [--known 0 35] [--json FILE] [--plot FILE]
+    python -m tests.bench.growth [--peers 100 1000] [--known 0 35] [--part 1] [--json FILE] [--plot FILE]
 
 `--known`: of how many others each knows (`max_known`); 0: of all, for which the memory of the simulator bounds the
-size: it holds everybody's directory. The core and its bytes are the shipped ones; TLS and TCP would add theirs. What a
+size: it holds everybody's directory. `--part`: of the time, messages and joins over which cost is taken, for large
+sizes: a second of 10,000 peers takes half a minute. The core and its bytes are the shipped ones; TLS and TCP would add theirs. What a
 delivery or a join costs is what was written while it happened, less what an idle network writes in that time. It is
 the same in every run with one seed.
 """
@@ -70,48 +71,51 @@ class Meter:
         return found
 
 
-def measure(peers: int, known: int, seed: int = 0) -> Row:
-    """A network of so many peers that know of so many."""
+def measure(peers: int, known: int, seed: int = 0, part: float = 1.0) -> Row:
+    """A network of so many peers that know of so many; `part` of the time and the messages over which cost is taken."""
     meter = Meter()
     world = World(seed, attrs.evolve(LAN, max_known=known) if known else LAN)
     world.genesis()
     for _ in range(peers - 1):
         world.run(JOINING)
         world.newcomer()
-    world.run(SETTLING)
+    world.run(SETTLING * part)
     world.on_write = meter.wrote
-    world.run(IDLE)
-    idle = meter.taken()
-    frames, size = (counter.total() / IDLE / peers for counter in (idle.frames, idle.bytes))
+    world.run(IDLE * part)
+    idle, seconds = meter.taken(), IDLE * part
+    frames, size = (counter.total() / seconds / peers for counter in (idle.frames, idle.bytes))
     row: Row = {"peers": peers, "known": known or peers - 1, "idle_frames": frames, "idle_bytes": size}
-    row["idle_most"] = ", ".join(f"{title} {count / IDLE / peers:.2f}" for title, count in idle.frames.most_common(3))
+    row["idle_most"] = ", ".join(
+        f"{title} {count / seconds / peers:.2f}" for title, count in idle.frames.most_common(3)
+    )
     row["idle_titles"] = {title: [idle.frames[title], idle.bytes[title]] for title in idle.frames}
 
-    for _ in range(MESSAGES // 2):
+    messages, joins = round(MESSAGES * part), round(JOINS * part)
+    for _ in range(messages // 2):
         say([world.peers[1]], text="x" * 100)
         world.run(0.5)
     world.run(SPREADING)
     meter.taken()
-    for _ in range(MESSAGES):
+    for _ in range(messages):
         say([world.peers[1]], text="x" * 100)
         world.run(0.5)
     spread = meter.taken()
-    deliveries, seconds = MESSAGES * (peers - 1), MESSAGES * 0.5
+    deliveries, spreading = messages * (peers - 1), messages * 0.5
     row["payload"] = spread.frames["#BROADCAST"] / deliveries
     others = spread.frames.total() - spread.frames["#BROADCAST"]
-    row["control"] = (others - frames * peers * seconds) / deliveries
-    row["delivery_bytes"] = (spread.bytes.total() - size * peers * seconds) / deliveries
+    row["control"] = (others - frames * peers * spreading) / deliveries
+    row["delivery_bytes"] = (spread.bytes.total() - size * peers * spreading) / deliveries
 
     world.run(SPREADING)
     meter.taken()
-    for _ in range(JOINS):
+    for _ in range(joins):
         world.newcomer()
         world.run(SPREADING)
-    joined, pages, seconds = meter.taken(), "#NODES_IN_NETWORK", JOINS * SPREADING
-    row["directory_bytes"] = (joined.bytes[pages] - idle.bytes[pages] / IDLE * seconds) / JOINS
-    rest = joined.bytes.total() / JOINS - row["directory_bytes"]
-    present = peers + JOINS / 2
-    row["join_frames"] = joined.frames.total() / JOINS / present - frames * SPREADING
+    joined, pages = meter.taken(), "#NODES_IN_NETWORK"
+    row["directory_bytes"] = (joined.bytes[pages] - idle.bytes[pages] / seconds * joins * SPREADING) / joins
+    rest = joined.bytes.total() / joins - row["directory_bytes"]
+    present = peers + joins / 2
+    row["join_frames"] = joined.frames.total() / joins / present - frames * SPREADING
     row["join_bytes"] = rest / present - size * SPREADING
     return row
 
@@ -160,6 +164,7 @@ def main() -> None:
     parser.add_argument("--peers", type=int, nargs="+", default=[100, 1000])
     parser.add_argument("--known", type=int, nargs="+", default=[0, 35])
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--part", type=float, default=1.0)
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--write", metavar="FILE:MARK", help="put the table between these marks of a document")
     parser.add_argument("--plot", type=Path, metavar="FILE")
@@ -168,7 +173,7 @@ def main() -> None:
     for known in options.known:
         for peers in options.peers:
             begin = time.monotonic()
-            rows.append(measure(peers, known, options.seed))
+            rows.append(measure(peers, known, options.seed, options.part))
             print(
                 f"{peers} peers, {known or 'all'} known: {time.monotonic() - begin:.0f} s", file=sys.stderr, flush=True
             )
