@@ -4,9 +4,9 @@
 
 `--known`: of how many others each knows (`max_known`); 0: of all, for which the memory of the simulator bounds the
 size: it holds everybody's directory. `--part`: of the time, messages and joins over which cost is taken, for large
-sizes: a second of 10,000 peers takes half a minute. The core and its bytes are the shipped ones; TLS and TCP would add theirs. What a
-delivery or a join costs is what was written while it happened, less what an idle network writes in that time. It is
-the same in every run with one seed.
+sizes: to simulate a second of 10,000 peers takes half a minute. The core and its bytes are the shipped ones; TLS and TCP
+would add theirs. What a delivery or a join costs is what was written while it happened, less what an idle network
+writes in that time. It is the same in every run with one seed.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Meter:
 
 
 def measure(peers: int, known: int, seed: int = 0, part: float = 1.0) -> Row:
-    """A network of so many peers that know of so many; `part` of the time and the messages over which cost is taken."""
+    """A network of so many peers that know of so many, over a part of the usual time."""
     meter = Meter()
     world = World(seed, attrs.evolve(LAN, max_known=known) if known else LAN)
     world.genesis()
