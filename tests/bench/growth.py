@@ -4,8 +4,8 @@
 
 `--known`: of how many others each knows (`max_known`); 0: of all, for which the memory of the simulator bounds the
 size: it holds everybody's directory. `--part`: of the time, messages and joins over which cost is taken, for large
-sizes: to simulate a second of 10,000 peers takes half a minute. The core and its bytes are the shipped ones; TLS and TCP
-would add theirs. What a delivery or a join costs is what was written while it happened, less what an idle network
+sizes: to simulate a second of 10,000 peers takes half a minute. The core and its bytes are the shipped ones; TLS and
+TCP would add theirs. What a delivery or a join costs is what was written while it happened, less what an idle network
 writes in that time. It is the same in every run with one seed.
 """
 
