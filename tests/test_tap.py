@@ -388,6 +388,7 @@ class PeerProcessTests(SynchronousTestCase):
         self.events_file = FakePart("events", self.steps)
         self.stderr = io.StringIO()
         self.clock = Clock()
+        self.clock.callWhenRunning = lambda call: None  # type: ignore[attr-defined]  # a reactor has it
         self.log: list[Any] = []
         globalLogPublisher.addObserver(self.log.append)
         self.addCleanup(globalLogPublisher.removeObserver, self.log.append)
@@ -523,6 +524,25 @@ class SignalsTests(SynchronousTestCase):
         self.addCleanup(signal.signal, signal.SIGTERM, old)
         Signals()._leave(signal.SIGQUIT, None)
         self.assertEqual(seen, [signal.SIGTERM])
+
+    def test_end_once(self) -> None:
+        """Who presses Ctrl-C twice, or presses it and sends SIGTERM, stops the reactor once."""
+        seen: list[int] = []
+        for number in (signal.SIGINT, signal.SIGTERM):
+            old = signal.signal(number, lambda number, frame: seen.append(number))
+            self.addCleanup(signal.signal, number, old)
+        Signals().end_once()
+        for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):
+            signal.raise_signal(number)
+        self.assertEqual(seen, [signal.SIGINT])
+
+    def test_end_once_ignored(self) -> None:
+        """What is ignored, as by a shell for what it starts in the background, stays ignored."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self.addCleanup(signal.signal, number, signal.signal(number, signal.SIG_IGN))
+        Signals().end_once()
+        self.assertEqual(signal.getsignal(signal.SIGINT), signal.SIG_IGN)
+        signal.raise_signal(signal.SIGTERM)
 
     def test_ignored(self) -> None:
         """What was ignored, as by nohup, stays ignored."""

@@ -337,6 +337,7 @@ class PeerProcess(Service):
         if self._console is not None:
             self._console.start()
         self._signals.install()
+        self._clock.callWhenRunning(self._signals.end_once)
 
     def stopService(self) -> defer.Deferred[None]:
         """Send what was typed, leave, and show and write what has happened until then."""
@@ -472,6 +473,24 @@ class Signals:
         """As it was before."""
         while self._old:
             signal.signal(*self._old.popitem())
+
+    def end_once(self) -> None:
+        """Once the reactor runs: ignore a second Ctrl-C or SIGTERM, which it would answer by a traceback."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        ends = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        is_leaving = False
+
+        def end(number: int, frame: FrameType | None) -> None:
+            nonlocal is_leaving
+            handler = ends[signal.Signals(number)]
+            if not is_leaving and callable(handler):
+                is_leaving = True
+                handler(number, frame)
+
+        for number, handler in ends.items():
+            if callable(handler):
+                signal.signal(number, end)
 
     def _leave(self, number: int, frame: FrameType | None) -> None:
         # The reactor stops all services on SIGTERM, and twistd then dies by it.

@@ -262,6 +262,7 @@ def test_leaves_on_a_signal(number: signal.Signals, peers: Peers) -> None:
     """On a signal what was just said still goes out, the other shows that the peer left, and the process dies by it."""
     genesis, other = pair(peers)
     other.say("goodbye")
+    other.send_signal(number)  # and once more, as the impatient do
     code = other.stop(number)
     assert code == -(signal.SIGTERM if number == signal.SIGQUIT else number)
     genesis.wait("left", peer=other.peer)
