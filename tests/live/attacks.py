@@ -122,6 +122,7 @@ BOMBS = {
     "half a surrogate": b'"\\ud800"',
     "a name a hundred thousand times": b"{%b}" % b",".join([b'"a":1'] * 100_000),
     "a hundred thousand empty lists": b"[%b]" % b",".join([b"[]"] * 100_000),
+    "half a million messages, one of which can't be read": b"1e400,%b" % b",".join([b"1"] * 500_000),
     "a hundred thousand empty objects": b"[%b]" % b",".join([b"{}"] * 100_000),
 }
 
