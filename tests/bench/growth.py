@@ -12,6 +12,7 @@ writes in that time. It is the same in every run with one seed.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import sys
 import time
@@ -24,6 +25,7 @@ import attrs
 from tests.bench.report import figure, write
 from twisted_p2p.core.actions import Write
 from twisted_p2p.core.config import LAN
+from twisted_p2p.sim.__main__ import GARBAGE_THRESHOLD
 from twisted_p2p.sim.scenarios import say
 from twisted_p2p.sim.world import World
 
@@ -187,4 +189,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    gc.set_threshold(GARBAGE_THRESHOLD)
     main()
