@@ -21,10 +21,10 @@ LIMIT = 2_000
 ROOM = 1_000
 
 
-def encoded(value: Any, time: float = 1.5) -> bytes:
+def encoded(value: Any) -> bytes:
     """What travels of a value alone."""
     encoder = Encoder(1_000_000, ROOM)
-    [group] = encoder.groups([encoder.prepare(value, time)])
+    [group] = encoder.groups([encoder.prepare(value, 1.5)])
     return group
 
 

@@ -467,7 +467,7 @@ class _Life:
                 refused, self._refused = self._refused, 0
                 raise LogError(f"{self._why_refused} {refused} messages before this one were not broadcast either.")
             self._unaccepted += 1
-            self._unaccepted_bytes += len(prepared.value)
+            self._unaccepted_bytes += prepared.size
             self._outbox.append(prepared)
             if len(self._outbox) == 1:
                 self._reactor.callFromThread(self._flush)
@@ -480,7 +480,7 @@ class _Life:
         with self._changed:
             messages, self._outbox = self._outbox, []
         done = defer.maybeDeferred(self.node.broadcast_prepared, messages)
-        done.addBoth(self._accepted, len(messages), sum(len(message.value) for message in messages))
+        done.addBoth(self._accepted, len(messages), sum(message.size for message in messages))
 
     def _accepted(self, result: object, count: int, size: int) -> None:
         with self._changed:

@@ -13,7 +13,7 @@ import msgspec
 from twisted.logger import Logger
 
 from twisted_p2p.core.actions import CURSOR_BITS, ENTRY_END, Bundle
-from twisted_p2p.core.wire import MESSAGES_MAX, Group, RawGroup
+from twisted_p2p.core.wire import MESSAGES_MAX, Group
 from twisted_p2p.errors import MessageTooBig, NotJSON
 
 AROUND = 120
@@ -74,9 +74,9 @@ def identity(group: str, place: int) -> str:
 
 
 _encode = msgspec.json.Encoder().encode
-_decode_all = msgspec.json.Decoder(list[Group]).decode
-_decode_group = msgspec.json.Decoder(Group).decode
-_decode_raw = msgspec.json.Decoder(RawGroup).decode
+_decode_all = msgspec.json.Decoder(list[Group[Any]]).decode
+_decode_group = msgspec.json.Decoder(Group[Any]).decode
+_decode_raw = msgspec.json.Decoder(Group[msgspec.Raw]).decode
 _decode_value = msgspec.json.Decoder().decode
 _split = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -96,6 +96,11 @@ class Prepared(NamedTuple):
     def id(self) -> str:
         """64 hex digits."""
         return f"{self.prefix}{self.number:016x}"
+
+    @property
+    def size(self) -> int:
+        """Bytes that it counts as, wherever there is a bound: those that it has in a group by itself, or some more."""
+        return len(self.value) + AROUND
 
 
 class Encoder:
@@ -126,9 +131,10 @@ class Encoder:
             raise NotJSON(f"The text has a character that UTF-8 can't express: {error.reason}.") from None
         except ValueError:
             raise NotJSON("A number has more digits than Python writes out.") from None
-        if len(encoded) + AROUND > self._limit:
-            raise MessageTooBig(len(encoded) + AROUND, self._limit)
-        return Prepared(self._prefix, next(self._numbers), time, encoded)
+        message = Prepared(self._prefix, next(self._numbers), time, encoded)
+        if message.size > self._limit:
+            raise MessageTooBig(message.size, self._limit)
+        return message
 
     def groups(self, messages: Iterable[Prepared]) -> list[bytes]:
         """What travels of these messages, in this order: groups of those that have one time and follow each other."""
@@ -142,7 +148,7 @@ class Encoder:
             if (prefix, number, time) != fits or size > self._room:
                 if first is not None:
                     groups.append(_group(first, values))
-                first, values, size = message, [], AROUND + len(value)
+                first, values, size = message, [], message.size
             values.append(value)
             fits = prefix, number + 1, time
         if first is not None:
@@ -165,13 +171,12 @@ def decode(bundle: Bundle) -> list[Message]:
     cursor = bundle.number << CURSOR_BITS
     messages: list[Message] = []
     for group in groups:
-        identity, time, values = group.id, group.time, group.values
-        first = cursor + 1 + len(messages)
+        name, time, first = group.id, group.time, cursor + 1 + len(messages)
         messages += [
-            Message(value, time, origin, epoch, seq, identity, place, first + place, replayed)
-            for place, value in enumerate(values[: MESSAGES_MAX - len(messages)])
+            Message(value, time, origin, epoch, seq, name, place, first + place, replayed)
+            for place, value in enumerate(group.values[: MESSAGES_MAX - len(messages)])
         ]
-    if len(messages) < sum(len(group.values) for group in groups):
+    if len(messages) == MESSAGES_MAX < sum(len(group.values) for group in groups):
         _log_unreadable(bundle)
     if messages:
         # The last one has the cursor of the whole entry: who has it needs nothing further of that.
@@ -179,7 +184,7 @@ def decode(bundle: Bundle) -> list[Message]:
     return messages
 
 
-def _decode_readable(bundle: Bundle) -> list[Group]:
+def _decode_readable(bundle: Bundle) -> list[Group[Any]]:
     try:
         parts = _split(bundle.messages)
     except _UNREADABLE:
@@ -189,7 +194,7 @@ def _decode_readable(bundle: Bundle) -> list[Group]:
     return [*islice((group for part in parts[:MESSAGES_MAX] for group in _readable_of(part)), MESSAGES_MAX)]
 
 
-def _readable_of(part: msgspec.Raw) -> Iterator[Group]:
+def _readable_of(part: msgspec.Raw) -> Iterator[Group[Any]]:
     """A group; if that can't be read, groups of each value that can."""
     try:
         yield _decode_group(part)
@@ -197,12 +202,12 @@ def _readable_of(part: msgspec.Raw) -> Iterator[Group]:
     except _UNREADABLE:
         pass
     try:
-        group = _decode_raw(part)
+        raw = _decode_raw(part)
     except _UNREADABLE:
         return
-    for place, value in enumerate(group.values[:MESSAGES_MAX]):
+    for place, value in enumerate(raw.values[:MESSAGES_MAX]):
         with contextlib.suppress(*_UNREADABLE):
-            yield Group(identity(group.id, place), group.time, [_decode_value(value)])
+            yield Group(identity(raw.id, place), raw.time, [_decode_value(value)])
 
 
 def _log_unreadable(bundle: Bundle) -> None:

@@ -17,7 +17,7 @@ from twisted_p2p.core.actions import Banned, Changed, Deliver, Fork, Gap, Kind
 from twisted_p2p.core.config import LAN, Config
 from twisted_p2p.core.wire import History
 from twisted_p2p.errors import LogError, NotRunning
-from twisted_p2p.messages import AROUND, Encoder, Message, Prepared, decode
+from twisted_p2p.messages import Encoder, Message, Prepared, decode
 from twisted_p2p.net.directory import Entry, PeerDirectory
 from twisted_p2p.net.service import PeerService, Settings
 from twisted_p2p.reader import Bell, MessageReader
@@ -306,7 +306,7 @@ class Node(Service):
         crowded = self.shell.core.unsent() > WINDOW
         while self._outbox and size < TURN and not crowded:
             batch = self._outbox.popleft()
-            size += sum(len(message.value) + AROUND for message in batch.messages)
+            size += sum(message.size for message in batch.messages)
             ready.append(batch)
         self._publish(ready)
         if self._outbox:

@@ -443,7 +443,8 @@ def banner(peer: str, address: tuple[str, int], options: Options) -> list[str]:
 
 
 class Signals:
-    """SIGHUP and SIGQUIT would end the process at once, and the others would see it fail.
+    """SIGHUP and SIGQUIT would end the process at once, and the others would see it fail. A second Ctrl-C would bring a
+    traceback.
 
     Args:
         reload: reads again what there is to be read on SIGHUP, if there is anything. It is called at any time.

@@ -25,9 +25,8 @@ import attrs
 from tests.bench.report import figure, write
 from twisted_p2p.core.actions import Write
 from twisted_p2p.core.config import LAN
-from twisted_p2p.sim.__main__ import GARBAGE_THRESHOLD
 from twisted_p2p.sim.scenarios import say
-from twisted_p2p.sim.world import World
+from twisted_p2p.sim.world import GARBAGE_THRESHOLD, World
 
 JOINING = 0.01
 """Seconds from one join to the next."""
@@ -92,7 +91,7 @@ def measure(peers: int, known: int, seed: int = 0, part: float = 1.0) -> Row:
     )
     row["idle_titles"] = {title: [idle.frames[title], idle.bytes[title]] for title in idle.frames}
 
-    messages, joins = round(MESSAGES * part), round(JOINS * part)
+    messages, joins = max(2, round(MESSAGES * part)), max(1, round(JOINS * part))
     for _ in range(messages // 2):
         say([world.peers[1]], text="x" * 100)
         world.run(0.5)

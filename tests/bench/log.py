@@ -38,8 +38,8 @@ class Source:
     """Bundles from all streams in turn."""
 
     def __init__(self, size: int) -> None:
-        message = {"id": "f" * 64, "time": 1617555967.12, "values": ["x" * size]}
-        self.messages = json.dumps([message], separators=(",", ":")).encode()
+        group = {"id": "f" * 64, "time": 1617555967.12, "values": ["x" * size]}
+        self.messages = json.dumps([group], separators=(",", ":")).encode()
         self.count = 0
 
     def line(self, stream: Stream, seq: int) -> bytes:

@@ -273,7 +273,7 @@ def fit(node: Node, size: int) -> tuple[str, Prepared]:
     """
     special = '"\\\n\t\x7füß€🎉'
     noise = hashlib.shake_256(special.encode()).hexdigest(size)
-    text = special + noise[: size - AROUND - len(node.prepare(special).value)]
+    text = special + noise[: size - node.prepare(special).size]
     return text, node.prepare(text)
 
 
@@ -295,7 +295,7 @@ def publish(size: int) -> None:
         text, prepared = fit(node, size)
         sent = time.time()
         node.broadcast_prepared([prepared])
-        answer(text=text, size=len(prepared.value) + AROUND, sent=sent, refusal=refusal())
+        answer(text=text, size=prepared.size, sent=sent, refusal=refusal())
 
     answer(port=node.port)
     work(reactor, say)

@@ -405,11 +405,13 @@ class PingTests(LinkCase):
 
     def test_one_end_asks(self) -> None:
         """Where the other end of an idle link asks in time, we ask now and then only; where much is sent, we do."""
-        for number, body, least, most in ((0x30, b"", 15, 25), (0x40, b"x" * 3_000, 40, 60)):
+        little, much = b'{"title":"#MORE"}', b'{"title":"#MORE","x":"%b"}' % (b"x" * 3_000)
+        asks = [wire.encode(wire.AskNodesToConnect())] * 10  # of which the answers are much longer
+        for number, lines, least, most in ((0x30, [little], 15, 25), (0x40, [much], 40, 60), (0x50, asks, 40, 60)):
             line = self.stage.befriend(Puppet(number))
             self.stage.pass_time(LAN.ping_interval * 1.2)
             for n in range(100):
-                line.send_lines(wire.encode(wire.Ping(n)), b'{"title":"#MORE","x":"%b"}' % body)
+                line.send_lines(wire.encode(wire.Ping(n)), *lines)
                 self.stage.pass_time(LAN.ping_interval / 2)
             line.answers = False
             self.stage.pass_time(LAN.ping_interval * 1.2)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from hashlib import sha256
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -18,6 +18,7 @@ from twisted_p2p.interfaces import Stream
 VERSION = 1
 
 PeerId = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+MessageId = PeerId
 Signature = Annotated[str, Meta(pattern=r"^[0-9a-f]{128}\Z")]
 Nonce = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
 Number = Annotated[int, Meta(ge=0, lt=2**53)]
@@ -357,27 +358,20 @@ def groups_of(line: bytes) -> list[bytes]:
     return [bytes(group) for group in _split(_decode_bundle(line).messages)]
 
 
+Value = TypeVar("Value")
 MESSAGES_MAX = 16_384
 """Messages of a bundle: as many as `bundle_bytes` has room for, if each is a digit. Those beyond are not delivered."""
 
 
-class Group(Struct, frozen=True):
+class Group(Struct, Generic[Value], frozen=True):
     """One element of a bundle's `messages`: messages that were broadcast together.
 
     `id`: of the first; those of the others count up. `time`: seconds since 1970, of the origin's clock.
     """
 
-    id: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+    id: MessageId
     time: float
-    values: list[Any]
-
-
-class RawGroup(Struct, frozen=True):
-    """The same, with values that are still to be read."""
-
-    id: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
-    time: float
-    values: list[msgspec.Raw]
+    values: list[Value]
 
 
 # --- bytes to frames and back ------------------------------------------------------------------------------------

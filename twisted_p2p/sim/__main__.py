@@ -37,12 +37,10 @@ from twisted_p2p.sim.eclipse import eclipse
 from twisted_p2p.sim.paper import report as papers
 from twisted_p2p.sim.paper.plots import NoMatplotlib, draw
 from twisted_p2p.sim.scenarios import SCENARIOS, Violated
-from twisted_p2p.sim.world import BEGINNING, World
+from twisted_p2p.sim.world import BEGINNING, GARBAGE_THRESHOLD, World
 
 SHOWN = 10
 """Violations that are printed; of the others only their number is."""
-GARBAGE_THRESHOLD = 200_000
-"""Objects made before the garbage collector looks: at its usual 700 it took 40 % of the time to find nothing."""
 
 
 @attrs.frozen
