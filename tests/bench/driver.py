@@ -19,6 +19,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchlib import Worker, main, now, payload  # type: ignore[import-not-found]  # it comes with the drivers
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from twisted.internet.threads import blockingCallFromThread
 
 from twisted_p2p import Node
@@ -67,13 +69,19 @@ class Peers(Worker):  # type: ignore[misc]  # it comes with the drivers
         return len(self.held[number].nodes_in_network) - 1
 
     def publish(self, number: int, run: str, count: int, size: int, rate: float) -> list[float]:
+        """In the reactor's thread, as a program on Twisted does, and as the drivers of other event loops do."""
+        plan = self._publish(number, run, count, size, rate)
+        said: list[float] = blockingCallFromThread(self.reactor, Deferred.fromCoroutine, plan)
+        return said
+
+    async def _publish(self, number: int, run: str, count: int, size: int, rate: float) -> list[float]:
         """Each burst waits until the network has taken the one before it."""
         begin, broadcast, most = now(), self.held[number].broadcast_all, 1 if rate else BURST
         for first in range(0, count, most):
             if rate:
-                threading.Event().wait(max(0, begin + first / rate - now()))
+                await deferLater(self.reactor, max(0.0, begin + first / rate - now()), lambda: None)
             texts = [payload(run, number, each, size) for each in range(first, min(first + most, count))]
-            blockingCallFromThread(self.reactor, broadcast, texts)
+            await broadcast(texts)
         return [begin, now()]
 
 
