@@ -19,7 +19,13 @@ LAYERS = (
     ("adapters", ("identity", "messages", "accessfiles", "shell", "store", "metrics")),
     ("shells", ("net", "sim")),
     ("api", ("node", "reader")),
-    ("faces", ("tap", "console", "events", "eventsfile", "backlog", "bans", "blocking", "testing", "__init__")),
+    (
+        "faces",
+        (
+            *("tap", "options", "signals", "console", "events", "eventsfile", "backlog", "bans", "blocking"),
+            *("testing", "__init__"),
+        ),
+    ),
 )
 LEVELS = {part: level for level, (_, parts) in enumerate(LAYERS) for part in parts}
 APART = (("net", "sim"), ("sim", "net"))

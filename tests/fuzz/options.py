@@ -9,7 +9,7 @@ from twisted.python.usage import UsageError
 
 from tests.fuzz.choices import Choices
 from twisted_p2p.errors import BadAddress
-from twisted_p2p.tap import Options, parse_address
+from twisted_p2p.options import Options, parse_address
 
 WORDS = (
     "--join",

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.live.processes import ROOT, Host, Peers, twisted_command
-from twisted_p2p.tap import Options
+from twisted_p2p.options import Options
 
 UNIT = ROOT / "docs" / "twisted-p2p.service"
 INSTALLED = "/opt/twisted-p2p/bin/twistd"
