@@ -65,7 +65,7 @@ class VersionTests(SynchronousTestCase):
         log = SqliteLog(self.path, attrs.evolve(LAN, retention_count=4))
         log.load()
         self.addCleanup(log.close)
-        found = {stream: (held.count, held.size) for stream, held in log._streams.items()}
+        found = {stream: (held.count, held.size) for stream, held in log._holdings.streams.items()}
         self.assertEqual(found, {A: (1, 4), B: (3, 6), (B[0], 5): (0, 0)})
         log.append(A, 8, b"8", 2.0)
         log.commit()

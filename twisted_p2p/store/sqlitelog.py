@@ -14,12 +14,13 @@ from zope.interface import implementer
 
 from twisted_p2p.core.config import Config
 from twisted_p2p.core.runs import NOBODY
-from twisted_p2p.core.shares import Part, Shares
+from twisted_p2p.core.shares import Part
 from twisted_p2p.core.streamlog import ROOM
 from twisted_p2p.errors import LogError
 from twisted_p2p.interfaces import Entry, IMessageLog, Saved, Stream
 from twisted_p2p.store import life, taken
 from twisted_p2p.store.database import connect, ours, state
+from twisted_p2p.store.holdings import Held, Holdings, StreamRow, Totals
 from twisted_p2p.store.lookup import first_since, lowest_seq, number_of
 
 SLICE = 2_000
@@ -27,42 +28,7 @@ SLICE = 2_000
 SLICE_BYTES = 1_048_576
 """Of what it drops; to drop a big bundle takes longer."""
 _PAGE = 10_000
-_StreamRow = tuple[str, int, int, int | None, int, int, int, int, int]
 _PeerRow = tuple[bytes, bytes | None, float]
-
-
-@attrs.define(eq=False)
-class _Held:
-    """What is held of one stream: from `floor`, 0 where nothing is, up to before `next`."""
-
-    part: Part
-    id: int
-    position: int | None = None
-    floor: int = 0
-    next: int = 0
-    newest: int = 0
-    """The number of the newest bundle."""
-    count: int = 0
-    size: int = 0
-    """Bundles and bytes in the file, with what is before a hole."""
-
-    def copy(self) -> _Held:
-        """As it is now."""
-        return _Held(self.part, self.id, self.position, self.floor, self.next, self.newest, self.count, self.size)
-
-
-@attrs.define
-class _Totals:
-    """Of the whole log; `last` and `first` as IMessageLog has them."""
-
-    last: int = 0
-    first: int = 1
-    count: int = 0
-    size: int = 0
-
-    def copy(self) -> _Totals:
-        """As they are now."""
-        return _Totals(self.last, self.first, self.count, self.size)
 
 
 @attrs.define
@@ -78,9 +44,9 @@ class _Slice:
         return self.entries < 0 or size <= self.least
 
 
-def _totals_of(database: sqlite3.Connection) -> _Totals:
+def _totals_of(database: sqlite3.Connection) -> Totals:
     found = state(database, "last, first, count, size")
-    return _Totals(*msgspec.convert(found, tuple[int, int, int, int]))
+    return Totals(*msgspec.convert(found, tuple[int, int, int, int]))
 
 
 # Its arguments are checked once; to run converters and validators whenever a turn sets something costs too much.
@@ -116,20 +82,13 @@ class SqliteLog:
     _database: sqlite3.Connection | None = None
     _is_open: bool = False
     _is_whole: bool = True
-    _streams: dict[Stream, _Held] = attrs.field(factory=dict)
-    _names: dict[int, Stream] = attrs.field(factory=dict)
-    _next_id: int = 1
-    _totals: _Totals = attrs.field(factory=_Totals)
-    _shares: Shares = attrs.field(factory=Shares)
+    _holdings: Holdings = attrs.field(factory=Holdings)
     _has_runs: bool = True
     """Whether there may be any of `taken`."""
     # What this turn has said.
     _rows: list[tuple[int, int, int, int, float, bool, bytes | None]] = attrs.field(factory=list)
     _peers: dict[str, tuple[bytes, bytes | None, float] | None] = attrs.field(factory=dict)
     _values: dict[str, int | None] = attrs.field(factory=dict)
-    _before: dict[Stream, _Held | None] = attrs.field(factory=dict)
-    """The streams that it touched, as they were."""
-    _committed: _Totals = attrs.field(factory=_Totals)
     _failure: LogError | None = None
     """Why it can't be committed any more."""
     _now: float = 0.0
@@ -137,20 +96,20 @@ class SqliteLog:
     @property
     def last(self) -> int:
         """The number of the newest entry there has been."""
-        return self._totals.last
+        return self._holdings.totals.last
 
     @property
     def first(self) -> int:
         """The number from which on all entries are held."""
-        return self._totals.first
+        return self._holdings.totals.first
 
     @property
     def size(self) -> int:
         """Bytes held."""
-        return self._totals.size
+        return self._holdings.totals.size
 
     def __len__(self) -> int:
-        return self._totals.count
+        return self._holdings.totals.count
 
     # --- opening and closing
 
@@ -173,16 +132,13 @@ class SqliteLog:
 
     def _recover(self, database: sqlite3.Connection) -> None:
         """Read what is kept in memory."""
-        self._totals, self._committed = _totals_of(database), _totals_of(database)
         wanted = "SELECT origin, epoch, id, position, floor, next, newest, count, size FROM streams"
-        for origin, epoch, *held in msgspec.convert(database.execute(wanted).fetchall(), list[_StreamRow]):
-            stream = (origin, epoch)
-            self._put(stream, _Held(self._shares.enter(stream), *held))  # type: ignore[arg-type]  # position alone may be None
-        self._next_id = max(self._names, default=0) + 1
+        rows = msgspec.convert(database.execute(wanted).fetchall(), list[StreamRow])
+        self._holdings.restore(_totals_of(database), rows)
 
     def _saved(self, database: sqlite3.Connection) -> Saved:
         return Saved(
-            {stream: held.position for stream, held in self._streams.items() if held.position is not None},
+            {stream: held.position for stream, held in self._holdings.streams.items() if held.position is not None},
             msgspec.convert(database.execute("SELECT record, claim, since FROM peers").fetchall(), list[_PeerRow]),
             msgspec.convert(dict(database.execute("SELECT name, value FROM kept")), dict[str, int]),
             self._is_whole,
@@ -196,7 +152,7 @@ class SqliteLog:
                 self._undo(self._database)
                 life.end(self._database)
         self._let_go()
-        self._totals, self._committed = _Totals(), _Totals()
+        self._holdings = Holdings()
         self._is_open = False
 
     def _let_go(self) -> None:
@@ -205,10 +161,7 @@ class SqliteLog:
         if database is not None:
             with contextlib.suppress(sqlite3.Error):
                 database.close()
-        self._totals = attrs.evolve(self._committed)
-        self._streams.clear()
-        self._names.clear()
-        self._shares.clear()
+        self._holdings.clear()
         self._has_runs = True
         self._end_turn()
 
@@ -245,47 +198,9 @@ class SqliteLog:
     def _reading(self) -> contextlib.AbstractContextManager[sqlite3.Connection]:
         return self._writing() if self._rows else self._open()
 
-    def _touch(self, stream: Stream) -> _Held:
-        """What is held of a stream, to be changed in this turn."""
-        held = self._streams.get(stream)
-        if stream not in self._before:
-            self._before[stream] = None if held is None else held.copy()
-        if held is None:
-            held = _Held(self._shares.enter(stream), self._next_id)
-            self._put(stream, held)
-            self._next_id += 1
-        return held
-
-    def _put(self, stream: Stream, held: _Held) -> None:
-        """This is what is held of a stream."""
-        self._streams[stream] = held
-        self._names[held.id] = stream
-        self._grow(held.part, held.count, held.size)
-
-    def _remove(self, stream: Stream) -> None:
-        """Nothing is known of a stream."""
-        held = self._streams.pop(stream)
-        del self._names[held.id]
-        self._grow(held.part, -held.count, -held.size)
-        self._shares.leave(stream, held.part)
-
-    def _grow(self, part: Part, count: int, size: int) -> None:
-        part.count += count
-        part.size += size
-        if not part.has_grown:
-            self._shares.grew(part)
-
-    def _name(self, stream: int) -> Stream:
-        """The stream that has this id in the file."""
-        found = self._names.get(stream)
-        if found is None:
-            raise sqlite3.DatabaseError("malformed: an entry is of no stream")
-        return found
-
     @property
     def _is_changed(self) -> bool:
-        said = self._rows or self._before or self._peers or self._values
-        return bool(said) or self._totals != self._committed
+        return bool(self._rows or self._peers or self._values) or self._holdings.is_changed
 
     def commit(self) -> None:
         """Make this turn lasting."""
@@ -309,13 +224,11 @@ class SqliteLog:
 
     def _write_rest(self, database: sqlite3.Connection) -> None:
         """Write all of this turn but the entries."""
-        streams = [(stream, self._streams.get(stream)) for stream in self._before]
         database.executemany(
             "INSERT OR REPLACE INTO streams VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 (h.id, *stream, h.position, h.floor, h.next, h.newest, h.count, h.size)
-                for stream, h in streams
-                if h is not None
+                for stream, h in self._holdings.touched()
             ],
         )
         for peer, known in self._peers.items():
@@ -328,9 +241,10 @@ class SqliteLog:
                 database.execute("DELETE FROM kept WHERE name = ?", (name,))
             else:
                 database.execute("INSERT OR REPLACE INTO kept VALUES (?, ?)", (name, value))
+        totals = self._holdings.totals
         database.execute(
             "UPDATE state SET last = ?, first = ?, count = ?, size = ?, whole = 1",
-            (self._totals.last, self._totals.first, self._totals.count, self._totals.size),
+            (totals.last, totals.first, totals.count, totals.size),
         )
 
     def rollback(self) -> None:
@@ -342,13 +256,7 @@ class SqliteLog:
                 # It cannot be trusted with another turn; `load` opens it again.
                 self._let_go()
                 return
-        for stream, before in self._before.items():
-            if stream in self._streams:
-                self._remove(stream)
-            if before is not None:
-                before.part = self._shares.enter(stream)
-                self._put(stream, before)
-        self._totals = self._committed.copy()
+        self._holdings.undo_turn()
         self._has_runs = True
         self._end_turn()
 
@@ -357,50 +265,42 @@ class SqliteLog:
             database.execute("ROLLBACK")
 
     def _end_turn(self) -> None:
-        self._committed = self._totals.copy()
+        self._holdings.end_turn()
         self._failure = None
-        for said in (self._rows, self._peers, self._values, self._before):
+        for said in (self._rows, self._peers, self._values):
             said.clear()
 
     # --- bundles
 
     def append(self, stream: Stream, seq: int, line: bytes, now: float, replayed: bool = False) -> int:
         """Keep `line`."""
-        held = self._touch(stream)
+        held = self._holdings.touch(stream)
         if seq < held.next:
             self.withdraw(stream, seq)
-        if held.floor and held.newest < self._totals.first:
+        if held.floor and held.newest < self._holdings.totals.first:
             self._drop_spared(stream, held)
         if not held.floor or seq != held.next:
             held.floor = seq
         held.next = seq + 1
         held.newest = self._add(held, seq, 0, line, now, replayed)
-        size, part, totals = len(line), held.part, self._totals
-        held.count += 1
-        held.size += size
-        part.count += 1
-        part.size += size
-        totals.count += 1
-        totals.size += size
-        if not part.has_grown:
-            self._shares.grew(part)
+        self._holdings.take(held, len(line))
         return held.newest
 
     def skip(self, stream: Stream, first: int, last: int, now: float) -> int:
         """Keep that these were told as a gap."""
-        return self._add(self._touch(stream), first, last, None, now, False)
+        return self._add(self._holdings.touch(stream), first, last, None, now, False)
 
-    def _add(self, held: _Held, seq: int, last: int, line: bytes | None, now: float, replayed: bool) -> int:
+    def _add(self, held: Held, seq: int, last: int, line: bytes | None, now: float, replayed: bool) -> int:
         self._now = now
-        self._totals.last += 1
-        self._rows.append((self._totals.last, held.id, seq, last, now, replayed, line))
-        return self._totals.last
+        self._holdings.totals.last += 1
+        self._rows.append((self._holdings.totals.last, held.id, seq, last, now, replayed, line))
+        return self._holdings.totals.last
 
     def withdraw(self, stream: Stream, seq: int) -> None:
         """Drop what was never sent."""
-        if stream not in self._streams:
+        if stream not in self._holdings.streams:
             return
-        held = self._touch(stream)
+        held = self._holdings.touch(stream)
         with self._writing() as database:
             self._drop(database, stream, "stream = ? AND seq >= ?", (held.id, seq))
             if held.floor >= seq:
@@ -412,7 +312,7 @@ class SqliteLog:
 
     def read(self, stream: Stream, seq: int, max_bytes: int) -> Sequence[bytes]:
         """Lines from `seq` on; none where `seq` is not held."""
-        held = self._streams.get(stream)
+        held = self._holdings.streams.get(stream)
         if held is None or not held.floor or not held.floor <= seq < held.next:
             return []
         lines: list[bytes] = []
@@ -429,7 +329,7 @@ class SqliteLog:
 
     def floor(self, stream: Stream) -> int:
         """The oldest seq held; 0 where none is."""
-        held = self._streams.get(stream)
+        held = self._holdings.streams.get(stream)
         return held.floor if held is not None else 0
 
     def entries(self, after: int, max_bytes: int) -> Sequence[Entry]:
@@ -442,29 +342,31 @@ class SqliteLog:
                 "UNION ALL SELECT last, stream, seq, seq + last - first, 0, NULL, first FROM runs WHERE last >= ?1 "
                 "ORDER BY 1 LIMIT ?2"
             )
-            start = max(after + 1, self._totals.first)
+            start = max(after + 1, self._holdings.totals.first)
             with contextlib.closing(database.execute(wanted, (start, _PAGE))) as rows:
                 for number, name, seq, last, replayed, line, first in rows:
                     size += len(line or b"")
                     if found and size > max_bytes:
                         break
-                    stream = self._name(name) if name else NOBODY
+                    stream = self._holdings.name(name) if name else NOBODY
                     found.append(Entry(number, stream, seq + max(0, start - first), line, last, bool(replayed)))
         return found
 
     def history(self, now: float, age: float | None, count: int | None) -> dict[Stream, int]:
         """The lowest seq of each stream among the newest."""
         if age is None and count is None:
-            return {stream: held.floor for stream, held in self._streams.items() if held.floor}
+            return {stream: held.floor for stream, held in self._holdings.streams.items() if held.floor}
         with self._reading() as database:
             first = (
-                self._totals.first if age is None else first_since(database, now - age, self._totals.first, self.last)
+                self._holdings.totals.first
+                if age is None
+                else first_since(database, now - age, self._holdings.totals.first, self.last)
             )
             if count is not None and count < len(self):
                 return self._newest(database, first, count)
             return {
                 stream: lowest_seq(database, held.id, range(held.floor, held.next), first)
-                for stream, held in self._streams.items()
+                for stream, held in self._holdings.streams.items()
                 if held.floor and held.newest >= first
             }
 
@@ -476,8 +378,8 @@ class SqliteLog:
             for name, seq in rows:
                 if count <= 0:
                     break
-                stream = self._name(name)
-                held = self._streams[stream]
+                stream = self._holdings.name(name)
+                held = self._holdings.streams[stream]
                 if held.floor and held.floor <= seq:
                     found[stream] = seq
                     count -= 1
@@ -494,10 +396,10 @@ class SqliteLog:
         count, size = self.config.retention_count, self.config.retention_bytes
         if self._is_full():
             count, size = count - count // ROOM, size - size // ROOM
-        totals, first = self._totals, self._totals.first
+        totals, first = self._holdings.totals, self._holdings.totals.first
         portion = _Slice(totals.size - SLICE_BYTES)
         is_more = False
-        if payers := self._shares.payers(self.config) if self._is_full() else []:
+        if payers := self._holdings.shares.payers(self.config) if self._is_full() else []:
             is_more = self._expire_oldest(portion, lambda arrived: arrived < oldest) or self._expire_shares(
                 portion, payers, count, size
             )
@@ -515,15 +417,15 @@ class SqliteLog:
         with self._reading() as database:
             columns = "number, stream, seq, arrived, length(line)"
             wanted = f"SELECT {columns} FROM entries WHERE number >= ? ORDER BY number"
-            with contextlib.closing(database.execute(wanted, (self._totals.first,))) as rows:
+            with contextlib.closing(database.execute(wanted, (self._holdings.totals.first,))) as rows:
                 for number, name, seq, arrived, length in rows:
                     if not is_due(arrived):
                         break
-                    is_more = portion.is_used_up(self._totals.size)
+                    is_more = portion.is_used_up(self._holdings.totals.size)
                     if is_more:
                         break
-                    self._totals.first = number + 1
-                    stream = self._name(name)
+                    self._holdings.totals.first = number + 1
+                    stream = self._holdings.name(name)
                     if self._pass(stream, number, seq, length):
                         dropped.append((number,))
         self._delete(dropped)
@@ -531,7 +433,7 @@ class SqliteLog:
 
     def _expire_shares(self, portion: _Slice, payers: list[Part], count: int, size: int) -> bool:
         """Drop the eldest bundles of those who have more than their share; as `_expire_oldest`."""
-        totals = self._totals
+        totals = self._holdings.totals
         dropped: list[tuple[int, Stream, int]] = []
         is_more = False
         with self._reading() as database:
@@ -548,14 +450,16 @@ class SqliteLog:
         if dropped:
             self._delete([(number,) for number, _, _ in dropped])
             with self._writing() as database:
-                taken.add(database, sorted(dropped), lambda stream: self._streams[stream].id, self._name)
+                taken.add(
+                    database, sorted(dropped), lambda stream: self._holdings.streams[stream].id, self._holdings.name
+                )
             self._pass_runs()
         return is_more
 
     def _pass_runs(self) -> None:
         """What was taken before the first entry that is left is gone like all before it."""
         with self._writing() as database:
-            self._totals.first = taken.pass_front(database, self._totals.first)
+            self._holdings.totals.first = taken.pass_front(database, self._holdings.totals.first)
             self._has_runs = taken.is_any(database)
 
     def _eldest(
@@ -566,21 +470,21 @@ class SqliteLog:
         with contextlib.ExitStack() as open_ones:
             found = []
             for stream in streams:
-                rows = database.execute(wanted, (self._streams[stream].id,))
+                rows = database.execute(wanted, (self._holdings.streams[stream].id,))
                 open_ones.enter_context(contextlib.closing(rows))
                 found.append(_named(rows, stream))
             yield from heapq.merge(*found)
 
     def _pass(self, stream: Stream, number: int, seq: int, length: int | None) -> bool:
         """Whether an entry goes, since it is not the newest bundle of its stream. The stream then begins after it."""
-        held = self._streams[stream]
+        held = self._holdings.streams[stream]
         if held.floor and held.newest == number:
             return False
-        held = self._touch(stream)
+        held = self._holdings.touch(stream)
         if held.floor == seq:
             held.floor += 1
         if length is not None:
-            self._lose(held, 1, length)
+            self._holdings.lose(held, 1, length)
         return True
 
     def _delete(self, numbers: list[tuple[int]]) -> None:
@@ -592,19 +496,19 @@ class SqliteLog:
         """Drop what age has spared, too."""
         with self._writing() as database:
             wanted = "SELECT number, stream, length(line) FROM entries WHERE number < ? ORDER BY number LIMIT ?"
-            rows = database.execute(wanted, (self._totals.first, SLICE)).fetchall()
-            least = self._totals.size - SLICE_BYTES
+            rows = database.execute(wanted, (self._holdings.totals.first, SLICE)).fetchall()
+            least = self._holdings.totals.size - SLICE_BYTES
             for number, name, size in rows:
-                if not self._is_full() or self._totals.size <= least:
+                if not self._is_full() or self._holdings.totals.size <= least:
                     break
-                stream = self._name(name)
-                held = self._touch(stream)
+                stream = self._holdings.name(name)
+                held = self._holdings.touch(stream)
                 held.floor = 0
-                self._lose(held, 1, size)
+                self._holdings.lose(held, 1, size)
                 database.execute("DELETE FROM entries WHERE number = ?", (number,))
         return bool(rows) and self._is_full()
 
-    def _drop_spared(self, stream: Stream, held: _Held) -> None:
+    def _drop_spared(self, stream: Stream, held: Held) -> None:
         """Drop what age has spared of a stream, now that it goes on."""
         with self._writing() as database:
             self._drop(database, stream, "number = ?", (held.newest,))
@@ -616,36 +520,30 @@ class SqliteLog:
             f"SELECT count(line), coalesce(sum(length(line)), 0) FROM entries WHERE {which}", values
         ).fetchone()
         database.execute(f"DELETE FROM entries WHERE {which}", values)
-        self._lose(self._touch(stream), count, size)
-
-    def _lose(self, held: _Held, count: int, size: int) -> None:
-        """The file has so many bundles of a stream fewer, and bytes."""
-        held.count -= count
-        held.size -= size
-        self._totals.count -= count
-        self._totals.size -= size
-        held.part.count -= count
-        held.part.size -= size
+        self._holdings.lose(self._holdings.touch(stream), count, size)
 
     def _is_full(self) -> bool:
-        return self._totals.count > self.config.retention_count or self._totals.size > self.config.retention_bytes
+        return (
+            self._holdings.totals.count > self.config.retention_count
+            or self._holdings.totals.size > self.config.retention_bytes
+        )
 
     # --- all else
 
     def move(self, stream: Stream, position: int) -> None:
         """Keep a position."""
-        self._touch(stream).position = position
+        self._holdings.touch(stream).position = position
 
     def forget(self, stream: Stream) -> None:
         """Drop a stream with its position."""
-        if stream not in self._streams:
+        if stream not in self._holdings.streams:
             return
-        held = self._touch(stream)
+        held = self._holdings.touch(stream)
         with self._writing() as database:
             self._drop(database, stream, "stream = ?", (held.id,))
             taken.forget(database, held.id)
             database.execute("DELETE FROM streams WHERE id = ?", (held.id,))
-        self._remove(stream)
+        self._holdings.remove(stream)
 
     def keep_peer(self, peer: str, record: bytes, claim: bytes | None, since: float) -> None:
         """Keep what is known of a peer."""
