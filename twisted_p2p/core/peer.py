@@ -31,6 +31,7 @@ from twisted_p2p.core.membership import Membership
 from twisted_p2p.core.overlay import Overlay
 from twisted_p2p.core.positions import Positions
 from twisted_p2p.core.promises import Promises
+from twisted_p2p.core.serving import Serving
 from twisted_p2p.core.shuffle import Shuffles
 from twisted_p2p.core.speakers import Speakers
 from twisted_p2p.core.tree import Tree
@@ -108,6 +109,7 @@ class PeerCore:
             lambda origin: self.detection.seek(origin),
             self._has_ended,
         )
+        self.serving = Serving(turn, self.links, self.positions, self.spread)
         self.tree = Tree(turn, self.links, self.spread, self.catchup)
         self.antientropy = AntiEntropy(
             turn,
@@ -362,7 +364,7 @@ class PeerCore:
             wire.Digest: self.antientropy.digest,
             wire.Positions: self.antientropy.positions_told,
             wire.Frontier: self.antientropy.frontier,
-            wire.Graft: self.catchup.grafted,
+            wire.Graft: self.serving.grafted,
             wire.Prune: self.tree.pruned,
             wire.Floor: self.catchup.floor,
             wire.Broadcast: lambda link, frame: self.links.hang_up(link, Reason.BAD_FRAME),
@@ -501,7 +503,7 @@ class PeerCore:
         self.links.dials.expire()
         self.links.arrivals.expire()
         self.conduct.expire()
-        self.catchup.expire()
+        self.serving.expire()
         self.spread.speakers.expire()
         gone = self.membership.expire()
         self.turn.counts["forgotten"] += len(gone)
