@@ -37,17 +37,17 @@ from twisted_p2p.core.config import LAN, Config
 from twisted_p2p.core.peer import PeerCore
 from twisted_p2p.core.streamlog import MemoryLog
 from twisted_p2p.core.wire import History
-from twisted_p2p.errors import BadAddress, BadNetworkName, CannotListen, DataDirError, LogError, P2PError
+from twisted_p2p.errors import BadAddress, BadNetworkName, CannotListen, LogError, P2PError
 from twisted_p2p.identity import Ed25519Signer, Ed25519Verifier
 from twisted_p2p.interfaces import IMessageLog
-from twisted_p2p.net.boundedlog import BoundedLog
+from twisted_p2p.net.banlist import BanList
 from twisted_p2p.net.dialer import Dialer
 from twisted_p2p.net.link import LinkFactory, LinkProtocol
 from twisted_p2p.net.refusals import RefusalLog
 from twisted_p2p.net.stranger import StrangerLog
 from twisted_p2p.net.tls import Credentials, TLSFactory
 from twisted_p2p.shell import IPeerShell, SteadyClock, Told
-from twisted_p2p.store.bans import BansFile, ban_line
+from twisted_p2p.store.bans import BansFile
 from twisted_p2p.store.datadir import DataDir
 
 BACKLOG = 1024
@@ -132,9 +132,8 @@ class PeerService(MultiService):
         self._signer = Ed25519Signer() if self._data_dir is None else self._data_dir.signer
         self.peer = self._signer.peer
         self.message_log = self._make_log()
-        self._bans_file = None if self._data_dir is None else BansFile(DataDir.bans_in(self._data_dir.path))
-        self._bans: dict[str, Banned] = {}
-        self._bans = self._read_bans()
+        bans = None if self._data_dir is None else BansFile(DataDir.bans_in(self._data_dir.path))
+        self._bans = BanList(bans, self.config.bans_max)
         self.core = self._make_core()
         self.failure: LogError | None = None
         """Why the log takes nothing. Until it does this peer stands still."""
@@ -159,7 +158,6 @@ class PeerService(MultiService):
         self._steady = SteadyClock()
         self._strangers = StrangerLog()
         self._refusals = RefusalLog()
-        self._bans_log = BoundedLog("Further bans", "more peers or addresses were banned.")
         self._leaving: Deferred[None] | None = None
         self._closing = False
 
@@ -228,7 +226,7 @@ class PeerService(MultiService):
         actions = self.core.start(self.address, self._now())
         self.message_log.commit()
         self._run(lambda now: actions)
-        self._use_bans(self._bans)
+        self._tell_bans()
 
     def join(self, addresses: Sequence[tuple[str, int]], genesis: bool = False) -> None:
         """Join through any of `addresses`, retrying until it works."""
@@ -252,10 +250,11 @@ class PeerService(MultiService):
         Raises:
             AccessError, DataDirError: a file can't be read; all stays as it was.
         """
-        access, bans = self._access_files.read(self.settings.network), self._read_bans()
+        access, bans = self._access_files.read(self.settings.network), self._bans.read()
         self._access = access
         self._run(lambda now: self.core.admit(access, now))
-        self._use_bans(bans)
+        self._bans.use(bans)
+        self._tell_bans()
 
     def leave(self) -> Deferred[None]:
         """Leave gracefully and close everything, within the leave time-out and the close time-out."""
@@ -319,7 +318,7 @@ class PeerService(MultiService):
                 if link is not None and not link.hung_up:
                     link.rest(action.seconds)
             elif isinstance(action, Banned):
-                self._keep_ban(action)
+                self._bans.add(action, self.core.conduct.banned, self._now())
             elif isinstance(action, Refused):
                 self._refusals.refused(action, self._now())
             elif isinstance(action, Finished):
@@ -488,38 +487,18 @@ class PeerService(MultiService):
 
     def bans(self) -> list[Banned]:
         """Who is not let in for a while, since it has broken the rules again and again."""
-        now = self._now()
-        return [ban for ban in self._bans.values() if ban.until > now]
+        return self._bans.standing(self._now())
 
     def lift(self, subject: str) -> bool:
         """End the ban of a peer or an address; whether there was one. Raises DataDirError."""
-        if subject not in self._bans:
-            return False
-        if self._bans_file is not None:
-            self._bans_file.lift(subject)
-        self._use_bans({held: ban for held, ban in self._bans.items() if held != subject})
-        return True
+        is_lifted = self._bans.lift(subject)
+        if is_lifted:
+            self._tell_bans()
+        return is_lifted
 
-    def _read_bans(self) -> dict[str, Banned]:
-        """As the file has them, in which the user may have done something."""
-        if self._bans_file is None:
-            return self._bans
-        return {ban.subject: ban for ban in self._bans_file.read()}
-
-    def _use_bans(self, bans: dict[str, Banned]) -> None:
-        self._bans = bans
-        times = {ban.subject: ban.until for ban in bans.values()}
+    def _tell_bans(self) -> None:
+        times = self._bans.times()
         self._run(lambda now: self.core.set_bans(times, now))
-
-    def _keep_ban(self, action: Banned) -> None:
-        self._bans[action.subject] = action
-        self._bans = {subject: ban for subject, ban in self._bans.items() if subject in self.core.conduct.banned}
-        self._bans_log.say(self._now(), "Banned, until when, and why: {ban}", ban=ban_line(action))
-        if self._bans_file is not None:
-            try:
-                self._bans_file.add(action, self._now(), self.config.bans_max)
-            except DataDirError as error:
-                self.log.error("This ban ends with this process. {error}", error=error)
 
     # --- the end
 
