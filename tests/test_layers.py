@@ -16,7 +16,7 @@ PACKAGE = "twisted_p2p"
 LAYERS = (
     ("words", ("errors", "interfaces")),
     ("core", ("core",)),
-    ("adapters", ("identity", "messages", "accessfiles", "shell", "store", "metrics")),
+    ("adapters", ("identity", "messages", "accessfiles", "shell", "store")),
     ("shells", ("net", "sim")),
     ("api", ("node", "reader")),
     (

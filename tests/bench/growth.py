@@ -131,7 +131,7 @@ def table(rows: list[Row]) -> str:
 
 
 def plot(rows: list[Row], path: Path) -> None:
-    """Bytes against the number of peers, both logarithmic."""
+    """Bytes against the number of peers."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -148,7 +148,8 @@ def plot(rows: list[Row], path: Path) -> None:
             mine = [row for row in rows if (row["known"] == row["peers"] - 1) == all_known]
             if mine:
                 label = "each knows all" if all_known else "each knows a sample"
-                axis.loglog([row["peers"] for row in mine], [row[name] for row in mine], "o-", label=label)
+                axis.semilogx([row["peers"] for row in mine], [row[name] for row in mine], "o-", label=label)
+        axis.set_ylim(bottom=min(0.0, axis.get_ylim()[0]))
         axis.set_title(title)
         axis.set_xlabel("peers")
         axis.legend()

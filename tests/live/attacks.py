@@ -340,8 +340,10 @@ def key_updates(attacker: Attacker) -> None:
             break
         attacker.units += 1
         attacker.sent += 27
-    with contextlib.suppress(OSError):  # it was hung up on, since it has not introduced itself
-        plain.shutdown(socket.SHUT_WR)
+    plain.settimeout(60)
+    with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(OSError):  # it was hung up on, since it has not introduced itself
+            plain.shutdown(socket.SHUT_WR)
         while plain.recv(65_536):
             pass
     plain.close()

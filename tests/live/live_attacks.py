@@ -52,7 +52,7 @@ class Attack:
     """One attack, and what it may cost.
 
     Attributes:
-        micros: of the victim's processor, a unit of the attack.
+        micros: of the victim's processor, a unit of the attack, beside `TALK`.
         peak: bytes by which its memory may grow meanwhile, beside `SPARE`: by the bounds of its settings.
         keeps: bytes that it may keep of each round, by its settings: what is in the log.
         late: seconds, as `LATE`.
@@ -160,7 +160,7 @@ def play(siege: Siege, attack: Attack, request: pytest.FixtureRequest) -> None:
             print(f"{attack.run.__name__}: {cost}")
             assert siege.violations() == []
             assert cost.p99 < attack.late
-            assert cost.victim < attack.micros * cost.units / 1e6 + TALK * cost.seconds
+            assert cost.victim < attack.micros * max(1, cost.units) / 1e6 + TALK * cost.seconds
             assert cost.peak < attack.peak + size * attack.keeps + SPARE
             assert cost.lines <= LOGGED
             assert cost.hung_up or not attack.ends

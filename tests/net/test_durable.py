@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.net.memory import Net, Wire
 from tests.net.test_service import encoded
-from twisted_p2p.core.actions import CURSOR_BITS, ENTRY_END, Changed, Deliver, Dial, Kind
+from twisted_p2p.core.actions import CURSOR_BITS, ENTRY_END, Action, Banned, Changed, Deliver, Dial, Kind
 from twisted_p2p.core.config import LAN
 from twisted_p2p.errors import CannotListen, DataDirError, LogError
 from twisted_p2p.net.dialer import Dialer
@@ -108,6 +108,19 @@ class BansTests(DurableCase):
         self.assertEqual([ban.subject for ban in self.one.bans()], [other])
         self.assertFalse(self.one.core.conduct.is_banned(peer))
         self.assertTrue(self.one.core.conduct.is_banned(other))
+
+    def test_reloaded_meanwhile(self) -> None:
+        """An application that has the files read again, in a turn that bans somebody, lifts nothing by that."""
+        ban = Banned("f" * 64, self.one.clock.seconds() + 99.0, "flooding")
+
+        def turn(now: float) -> list[Action]:
+            self.one.core.conduct.banned[ban.subject] = ban.until
+            return [Changed(Kind.READY, self.one.peer), ban]
+
+        self.one.sink = lambda told: self.one.reload()
+        self.one._run(turn)
+        self.assertEqual([held.subject for held in self.one.bans()], [ban.subject])
+        self.assertTrue(self.one.core.conduct.is_banned(ban.subject))
 
     def test_file_fails(self) -> None:
         """If it can't be written the ban holds for this life."""

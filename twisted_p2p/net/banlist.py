@@ -11,6 +11,8 @@ from twisted_p2p.errors import DataDirError
 from twisted_p2p.net.boundedlog import BoundedLog
 from twisted_p2p.store.bans import BansFile, ban_line
 
+_log = Logger(namespace="p2p")
+
 
 class BanList:
     """The bans of one peer.
@@ -21,8 +23,6 @@ class BanList:
     Raises:
         DataDirError: the file can't be read.
     """
-
-    log = Logger()
 
     def __init__(self, file: BansFile | None, most: int) -> None:
         self._file, self._most = file, most
@@ -64,4 +64,4 @@ class BanList:
             try:
                 self._file.add(ban, now, self._most)
             except DataDirError as error:
-                self.log.error("This ban ends with this process. {error}", error=error)
+                _log.error("This ban ends with this process. {error}", error=error)

@@ -497,8 +497,8 @@ class PeerService(MultiService):
         return is_lifted
 
     def _tell_bans(self) -> None:
-        times = self._bans.times()
-        self._run(lambda now: self.core.set_bans(times, now))
+        # A turn that goes on may ban somebody yet.
+        self._run(lambda now: self.core.set_bans(self._bans.times(), now))
 
     # --- the end
 
