@@ -50,6 +50,18 @@ def test_hello(peers: Peers) -> None:
     assert shown in README.read_text(encoding="utf-8")
 
 
+def test_scenario(peers: Peers) -> None:
+    """A scenario of the simulator prints what the README shows, all but what is left out there."""
+    section = README.read_text(encoding="utf-8").partition("## The simulator and the benchmark")[2]
+    command = re.findall(r"^    python -m (twisted_p2p\.sim run halves-partitioned .*)$", section, re.MULTILINE)[0]
+    played = peers.process(sys.executable, "-m", *command.split(), name="scenario")
+    assert played.wait_end() == 0, played.output
+    shown = re.findall(r"^    (halves-partitioned, .*\n(?:      .*\n)+)", section, re.MULTILINE)[0].splitlines()
+    printed = [line.strip() for line in played.stdout.splitlines()]
+    assert len(shown) > 4
+    assert [line for line in map(str.strip, shown) if line not in ("...", *printed)] == []
+
+
 def test_chat(peers: Peers) -> None:
     """What one says, the other reads, without its control characters; the end of the input leaves."""
     first, first_id, address = begin_chat(peers)
