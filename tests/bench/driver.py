@@ -20,9 +20,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchlib import Worker, main, now, payload  # type: ignore[import-not-found]  # it comes with the drivers
 from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater
 from twisted.internet.threads import blockingCallFromThread
 
+from tests.bench.workers import bursts
 from twisted_p2p import Node
 
 BURST = 100
@@ -76,12 +76,9 @@ class Peers(Worker):  # type: ignore[misc]  # it comes with the drivers
 
     async def _publish(self, number: int, run: str, count: int, size: int, rate: float) -> list[float]:
         """Each burst waits until the network has taken the one before it."""
-        begin, broadcast, most = now(), self.held[number].broadcast_all, 1 if rate else BURST
-        for first in range(0, count, most):
-            if rate:
-                await deferLater(self.reactor, max(0.0, begin + first / rate - now()), lambda: None)
-            texts = [payload(run, number, each, size) for each in range(first, min(first + most, count))]
-            await broadcast(texts)
+        begin, broadcast = now(), self.held[number].broadcast_all
+        async for numbers in bursts(self.reactor, count, 1 if rate else BURST, rate):
+            await broadcast([payload(run, number, each, size) for each in numbers])
         return [begin, now()]
 
 

@@ -23,12 +23,11 @@ if sys.argv[4:]:
     del sys.path[0]  # `tests` is ours
 
 from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater
 
 from tests.bench.ledger import Ledger, text
 from tests.bench.relay import BareRelay
 from tests.bench.systems import System
-from tests.bench.workers import obey, say
+from tests.bench.workers import bursts, obey, say
 
 _origin = attrgetter("origin")
 
@@ -124,12 +123,9 @@ def work(system: System, number: int, folder: Path) -> None:
 
     async def publish(command: dict[str, Any]) -> None:
         nonlocal said
-        count, size, burst, rate = (command[name] for name in ("count", "size", "burst", "rate"))
-        begin = time.monotonic()
-        for first in range(0, count, burst):
-            if rate:
-                await deferLater(clock, max(0.0, begin + first / rate - time.monotonic()), lambda: None)
-            texts = [text(said + each, size) for each in range(min(burst, count - first))]
+        size, plan = command["size"], (command[name] for name in ("count", "burst", "rate"))
+        async for numbers in bursts(clock, *plan):
+            texts = [text(said + each, size) for each in range(len(numbers))]
             said += len(texts)
             await peer.broadcast(texts)
 

@@ -72,7 +72,7 @@ class Link(Protocol):
         """Count it."""
         self.transport.setTcpNoDelay(True)
         self.transport.registerProducer(self, True)
-        self.relay.links[self] = None
+        self.relay.linked(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """It is gone."""
@@ -126,6 +126,9 @@ class BareRelay:
         self._credentials = Credentials(self._signer) if tls else None
         self._log = None if synchronous is None else Log(path, synchronous)
         self._seq = 0
+        self._wanted = -1
+        """So many links it has once all have joined; -1: it was not told to join."""
+        self._joined: Deferred[None] = Deferred()
         self.port: int = reactor.listenTCP(0, self._factory(False), interface="127.0.0.1").getHost().port
 
     def _factory(self, dials: bool) -> Any:
@@ -139,14 +142,19 @@ class BareRelay:
         """Connect with the parent, and wait for the children."""
         dials = [ports[(self.number - 1) // CHILDREN]] if self.number else []
         first = CHILDREN * self.number + 1
-        links = len(dials) + len(range(first, min(first + CHILDREN, len(ports))))
+        self._wanted = len(dials) + len(range(first, min(first + CHILDREN, len(ports))))
         made = [TCP4ClientEndpoint(self.reactor, "127.0.0.1", port).connect(self._factory(True)) for port in dials]
-        return gatherResults(made).addCallback(lambda _: self._wait(links))
+        self._check_joined()
+        return gatherResults([*made, self._joined])
 
-    def _wait(self, links: int) -> Deferred[Any] | None:
-        if len(self.links) < links:
-            return deferLater(self.reactor, 0.01, self._wait, links)
-        return None
+    def linked(self, link: Link) -> None:
+        """A connection is there."""
+        self.links[link] = None
+        self._check_joined()
+
+    def _check_joined(self) -> None:
+        if len(self.links) == self._wanted and not self._joined.called:
+            self._joined.callback(None)
 
     def receive(self, lines: list[bytes], source: Link) -> None:
         """Check, keep, pass on, hand over."""

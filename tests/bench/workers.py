@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +90,22 @@ def obey(orders: dict[str, Callable[[dict[str, Any]], object]], end: Callable[[]
             end()
 
     StandardIO(Commands())
+
+
+async def bursts(clock: Any, count: int, burst: int, rate: float) -> AsyncIterator[range]:
+    """The numbers of so many messages, so many at a time, each time when it is due.
+
+    Args:
+        clock: the reactor.
+        rate: messages a second; 0: whenever it is asked for the next ones.
+    """
+    from twisted.internet.task import deferLater
+
+    begin = time.monotonic()
+    for first in range(0, count, burst):
+        if rate:
+            await deferLater(clock, max(0.0, begin + first / rate - time.monotonic()), lambda: None)
+        yield range(first, min(first + burst, count))
 
 
 class Probe:

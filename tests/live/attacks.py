@@ -199,6 +199,7 @@ def takes_a_byte(attacker: Attacker) -> None:
     with contextlib.suppress(OSError):
         while not attacker.is_late:
             raw.socket.recv(1)
+            attacker.units += 1
             time.sleep(1)
             raw.socket.sendall(b"\n")
 

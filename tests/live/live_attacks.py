@@ -39,8 +39,6 @@ takes 52 KiB."""
 BUNDLE = 2_048
 """Bytes that a small bundle takes in a log in memory, and in positions."""
 ROUNDS, FULL_ROUNDS = 2, 3
-TALK = 0.1
-"""Of each second, what the victim's processor may spend on what honest peers say: some 0.03 were measured."""
 SECONDS = 20.0
 """After which an attacker sends nothing more."""
 FULL = 10
@@ -52,7 +50,7 @@ class Attack:
     """One attack, and what it may cost.
 
     Attributes:
-        micros: of the victim's processor, a unit of the attack, beside `TALK`.
+        micros: of the victim's processor, a unit of the attack.
         peak: bytes by which its memory may grow meanwhile, beside `SPARE`: by the bounds of its settings.
         keeps: bytes that it may keep of each round, by its settings: what is in the log.
         late: seconds, as `LATE`.
@@ -160,7 +158,7 @@ def play(siege: Siege, attack: Attack, request: pytest.FixtureRequest) -> None:
             print(f"{attack.run.__name__}: {cost}")
             assert siege.violations() == []
             assert cost.p99 < attack.late
-            assert cost.victim < attack.micros * max(1, cost.units) / 1e6 + TALK * cost.seconds
+            assert cost.micros < attack.micros
             assert cost.peak < attack.peak + size * attack.keeps + SPARE
             assert cost.lines <= LOGGED
             assert cost.hung_up or not attack.ends

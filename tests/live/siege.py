@@ -270,12 +270,12 @@ class Siege:
         thread = threading.Thread(target=run)
         thread.start()
         thread.join()
+        took = time.monotonic() - begun
         attacker.close()
         if failures:
             raise failures[0]
         self.talk.go_on(0.5)
         self.wait_calm()
-        took = time.monotonic() - begun
         after = Vitals.of(self.victim)
         return Cost(
             attacker.units,

@@ -252,8 +252,8 @@ class PeerService(MultiService):
         """
         access, bans = self._access_files.read(self.settings.network), self._bans.read()
         self._access = access
-        self._run(lambda now: self.core.admit(access, now))
         self._bans.use(bans)
+        self._run(lambda now: self.core.admit(access, now))
         self._tell_bans()
 
     def leave(self) -> Deferred[None]:

@@ -48,7 +48,7 @@ class Totals:
         return Totals(self.last, self.first, self.count, self.size)
 
 
-@attrs.define(eq=False, on_setattr=attrs.setters.NO_OP)
+@attrs.define(eq=False)
 class Holdings:
     """Of all streams. What a turn changes can be undone until it has ended."""
 
