@@ -222,6 +222,7 @@ class ConnectionTests(ServiceCase):
 
     def test_unreachable(self) -> None:
         """If nobody listens at the genesis address the application is told, and it is tried again, ever more rarely."""
+        self.two.core.turn.rng = random.Random(1)  # by chance it may be tried more often
         self.two.start()
         self.two.join([("127.0.0.1", 5050)])
         self.net.run(120)
